@@ -1,0 +1,145 @@
+/**
+ * The documents that a site signs: its own description, one manifest per image version, and the grants of each.
+ * They are targets of the site's TUF repository; `targetPath` says where each stands in it.
+ */
+import Type, { type Static } from "typebox"
+import type { Infohash, ImageName, ImageRef, ImageVersion, Sha256 } from "./identifiers.ts"
+import { imageName, imageVersion } from "./identifiers.ts"
+import { GridError } from "./errors.ts"
+import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "./torrent.ts"
+import { reader } from "./schema.ts"
+
+/** A whole number that JSON and JavaScript carry exactly. */
+export const WholeNumber = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const Hex16 = Type.String({ pattern: "^[0-9a-f]{32}$" })
+export const Hex20 = Type.Unsafe<Infohash>(Type.String({ pattern: "^[0-9a-f]{40}$" }))
+export const Hex32 = Type.String({ pattern: "^[0-9a-f]{64}$" })
+export const Digest = Type.Unsafe<Sha256>(Type.String({ pattern: "^[0-9a-f]{64}$" }))
+export const Label = Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" })
+export const Base64 = (maxLength: number) => Type.String({ pattern: "^[A-Za-z0-9+/]*={0,2}$", maxLength })
+
+/** One sealed file of an image, and the torrent that carries it. */
+export const Layer = Type.Object(
+  {
+    /** `full`: a GNU tar of the whole tree. `index`: the list of all its entries (image/index-format.ts). */
+    kind: Type.Union([Type.Literal("full"), Type.Literal("index")]),
+    infohash: Hex20,
+    pieceBytes: Type.Integer({ minimum: PIECE_BYTES_MIN, maximum: PIECE_BYTES_MAX }),
+    /** The age file: what is stored, torrented and passed on. */
+    sealedBytes: WholeNumber,
+    sealedSha256: Digest,
+    /** What comes out after opening and decompressing. */
+    contentBytes: WholeNumber,
+    contentSha256: Digest,
+  },
+  { additionalProperties: false },
+)
+export type Layer = Static<typeof Layer>
+
+export const Manifest = Type.Object(
+  {
+    format: Type.Literal("imagegrid-manifest-1"),
+    site: Label,
+    name: Type.String({ maxLength: 128 }),
+    version: Type.String({ maxLength: 64 }),
+    publishedAtMs: WholeNumber,
+    /** The age recipient (public key) that every layer of this version is sealed to. */
+    recipient: Type.String({ pattern: "^age1[02-9ac-hj-np-z]{58}$" }),
+    entryCount: WholeNumber,
+    layers: Type.Array(Layer, { minItems: 2, maxItems: 64 }),
+  },
+  { additionalProperties: false },
+)
+export type Manifest = Static<typeof Manifest>
+
+/** Permission for one group to open one image version: the image identity, sealed to the group's key. */
+export const Grant = Type.Object(
+  {
+    group: Label,
+    generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    /** crypto/sealed-box.ts over crypto/grant.ts's plaintext, which names site, image and group again. */
+    sealed: Base64(2_000),
+  },
+  { additionalProperties: false },
+)
+export type Grant = Static<typeof Grant>
+
+export const Grants = Type.Object(
+  {
+    format: Type.Literal("imagegrid-grants-1"),
+    site: Label,
+    name: Type.String({ maxLength: 128 }),
+    version: Type.String({ maxLength: 64 }),
+    grants: Type.Array(Grant, { maxItems: 1_000 }),
+  },
+  { additionalProperties: false },
+)
+export type Grants = Static<typeof Grants>
+
+export const SiteDocument = Type.Object(
+  {
+    format: Type.Literal("imagegrid-site-1"),
+    site: Label,
+    /** DER of the certificate authorities whose members the site admits, base64. */
+    authorities: Type.Array(Base64(4_000), { minItems: 1, maxItems: 16 }),
+    /** Ed25519 public key of the BEP 46 pointer to the newest catalog. */
+    pointerKey: Hex32,
+    groups: Type.Array(
+      Type.Object(
+        {
+          name: Label,
+          generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+          /** X25519 public key that grants to this group are sealed to. */
+          publicKey: Hex32,
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: 1_000 },
+    ),
+    /** Members whose certificates are refused, whatever they say. */
+    revoked: Type.Array(Hex16, { maxItems: 100_000 }),
+  },
+  { additionalProperties: false },
+)
+export type SiteDocument = Static<typeof SiteDocument>
+
+const manifestShape = reader(Manifest, "MANIFEST_INVALID", "manifest")
+const grantsShape = reader(Grants, "MANIFEST_INVALID", "grants")
+export const readSiteDocument = reader(SiteDocument, "CATALOG_INVALID", "site document")
+
+/** @throws {GridError} MANIFEST_INVALID, NAME_INVALID */
+export function readManifest(value: unknown): Manifest {
+  const manifest = manifestShape(value)
+  imageName(manifest.name)
+  imageVersion(manifest.version)
+  layerOf(manifest, "full")
+  layerOf(manifest, "index")
+  return manifest
+}
+
+/** @throws {GridError} MANIFEST_INVALID, NAME_INVALID */
+export function readGrants(value: unknown): Grants {
+  const grants = grantsShape(value)
+  imageName(grants.name)
+  imageVersion(grants.version)
+  return grants
+}
+
+/** The one layer of this kind. */
+export function layerOf(manifest: Manifest, kind: "full" | "index"): Layer {
+  const layers = manifest.layers.filter((layer) => layer.kind === kind)
+  if (layers.length !== 1 || layers[0] === undefined)
+    throw new GridError("MANIFEST_INVALID", `expected one ${kind} layer, found ${layers.length}`)
+  return layers[0]
+}
+
+export function refOf(document: { readonly name: string; readonly version: string }): ImageRef {
+  return { name: document.name as ImageName, version: document.version as ImageVersion }
+}
+
+/** Where each document stands among the TUF targets. */
+export const targetPath = {
+  site: "site.json",
+  manifest: (ref: ImageRef) => `images/${ref.name}/${ref.version}.json`,
+  grants: (ref: ImageRef) => `grants/${ref.name}/${ref.version}.json`,
+} as const

@@ -1,0 +1,138 @@
+/** The shapes of the servers' API, for both ends of it. Every route runs inside TLS 1.3 with both certificates checked. */
+import Type, { type Static } from "typebox"
+import { Base64, Digest, Hex16, Hex20, Hex32, Label, WholeNumber } from "./documents.ts"
+import { reader } from "./schema.ts"
+
+/** Largest body of a request or an answer, the catalog aside. */
+export const API_BODY_BYTES_MAX = 256 * 1024
+/** Largest catalog that is taken. */
+export const CATALOG_BYTES_MAX = 64 * 1024 * 1024
+
+export const routes = {
+  health: "/healthz",
+  description: "/openapi.json",
+  status: "/v1/status",
+  catalog: "/v1/catalog",
+  join: "/v1/join",
+  renew: "/v1/renew",
+  servers: "/v1/servers",
+  claims: "/v1/claims",
+  publications: "/v1/publications",
+  hints: "/v1/hints",
+} as const
+
+const strict = { additionalProperties: false } as const
+const WireAddress = Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]*:[0-9]{1,5}$", maxLength: 260 })
+
+/**
+ * What a server says of itself, signed with its member key, so that any member can pass it on. The newest `seq` wins.
+ * `signature` is Ed25519 over the JSON of the other fields in this order (member/server-record.ts).
+ */
+export const ServerRecord = Type.Object(
+  {
+    memberId: Hex16,
+    /** Unix ms of the writing, and at least one more than the last. */
+    seq: WholeNumber,
+    api: WireAddress,
+    swarm: WireAddress,
+    dht: WireAddress,
+    /** DER of the member certificate, base64. */
+    certificate: Base64(4_000),
+    /** Ed25519, base64. */
+    signature: Base64(100),
+  },
+  strict,
+)
+export type ServerRecord = Static<typeof ServerRecord>
+
+/** The keys of a machine that joins; their secret halves never leave it. */
+const MemberKeys = {
+  /** Ed25519, raw, hex. */
+  signingKey: Hex32,
+  /** X25519, raw, hex. */
+  sealingKey: Hex32,
+}
+
+export const JoinRequest = Type.Object(
+  {
+    ...MemberKeys,
+    /** Ed25519 signature by `signingKey` over "imagegrid join\0", the invite's id and both keys: proves possession. base64. */
+    proof: Base64(100),
+    /** Unix ms on the joining machine, so that the server can tell it when its clock is wrong. */
+    clockMs: WholeNumber,
+  },
+  strict,
+)
+export type JoinRequest = Static<typeof JoinRequest>
+
+export const RenewRequest = Type.Object({ clockMs: WholeNumber }, strict)
+export type RenewRequest = Static<typeof RenewRequest>
+
+/** The answer to a join and to a renewal. */
+export const MembershipAnswer = Type.Object(
+  {
+    /** DER of the member's certificate, base64. */
+    certificate: Base64(4_000),
+    /** `MemberSecrets`, sealed to the member's sealing key (crypto/sealed-box.ts), base64. */
+    secrets: Base64(200_000),
+    servers: Type.Array(ServerRecord, { maxItems: 1_000 }),
+  },
+  strict,
+)
+export type MembershipAnswer = Static<typeof MembershipAnswer>
+
+/** What is sealed inside a membership answer. */
+export const MemberSecrets = Type.Object(
+  {
+    /** Secret halves of the keys of the groups that this member is in; all groups, for a server. X25519, hex. */
+    groups: Type.Array(Type.Object({ name: Label, generation: Type.Integer({ minimum: 1 }), secretKey: Hex32 }, strict), {
+      maxItems: 1_000,
+    }),
+    /** For servers alone: the online keys with which any server of the site answers for it. Ed25519 seeds, hex. */
+    online: Type.Optional(Type.Object({ authority: Hex32, snapshot: Hex32, timestamp: Hex32, pointer: Hex32 }, strict)),
+  },
+  strict,
+)
+export type MemberSecrets = Static<typeof MemberSecrets>
+
+/** One server asks another: has this use of an invite been taken by someone else? Recorded before it is answered. */
+export const ClaimRequest = Type.Object(
+  { inviteId: Hex16, uses: Type.Integer({ minimum: 1, maximum: 100_000 }), memberId: Hex16, expiresAtMs: WholeNumber },
+  strict,
+)
+export type ClaimRequest = Static<typeof ClaimRequest>
+export const ClaimAnswer = Type.Object({ accepted: Type.Boolean() }, strict)
+
+export const ServerList = Type.Object({ servers: Type.Array(ServerRecord, { maxItems: 1_000 }) }, strict)
+
+/** "My catalog is of this timestamp version": a hint, never trusted further than to go and look. */
+export const Hint = Type.Object({ timestampVersion: WholeNumber }, strict)
+
+/** A publisher's newly signed files: TUF metadata and targets by their path in the repository, base64. */
+export const Publication = Type.Object({ files: Type.Record(Type.String({ maxLength: 300 }), Base64(8_000_000)) }, strict)
+export type Publication = Static<typeof Publication>
+
+export const ServerStatus = Type.Object(
+  {
+    memberId: Hex16,
+    site: Label,
+    catalogTimestampVersion: WholeNumber,
+    catalogExpiresAtMs: WholeNumber,
+    /** Layers that this server holds whole and seeds. */
+    layers: Type.Array(Type.Object({ infohash: Hex20, sealedSha256: Digest, sealedBytes: WholeNumber }, strict), { maxItems: 100_000 }),
+    clockMs: WholeNumber,
+  },
+  strict,
+)
+export type ServerStatus = Static<typeof ServerStatus>
+
+/** Every refusal of the API: a code of core/errors.ts and a sentence. */
+export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detail: Type.String({ maxLength: 2_000 }) }, strict)
+
+export const readMembershipAnswer = reader(MembershipAnswer, "REQUEST_INVALID", "join answer")
+export const readMemberSecrets = reader(MemberSecrets, "REQUEST_INVALID", "member secrets")
+export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
+export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
+export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
+export const readServerRecord = reader(ServerRecord, "REQUEST_INVALID", "server record")
+export const readRefusal = reader(Refusal, "REQUEST_INVALID", "refusal")
