@@ -2,7 +2,7 @@
  * The documents that a site signs: its own description, one manifest per image version, and the grants of each.
  * They are targets of the site's TUF repository; `targetPath` says where each stands in it.
  */
-import Type, { type Static } from "typebox"
+import { Type, type Static } from "typebox"
 import type { Infohash, ImageName, ImageRef, ImageVersion, Sha256 } from "./identifiers.ts"
 import { imageName, imageVersion } from "./identifiers.ts"
 import { GridError } from "./errors.ts"

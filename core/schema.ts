@@ -12,7 +12,7 @@ export type Reader<Shape> = {
 export function reader<Schema extends TSchema>(schema: Schema, code: RefusalCode, what: string): Reader<Static<Schema>> {
   const check = Compile(schema)
   return (value) => {
-    if (check.Check(value)) return value as Static<Schema>
+    if (check.Check(value)) return value
     const first = check.Errors(value)[0]
     throw new GridError(code, `${what}: ${first === undefined ? "out of form" : `${first.instancePath || "/"} ${first.message}`}`)
   }

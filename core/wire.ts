@@ -1,5 +1,5 @@
 /** The shapes of the servers' API, for both ends of it. Every route runs inside TLS 1.3 with both certificates checked. */
-import Type, { type Static } from "typebox"
+import { Type, type Static } from "typebox"
 import { Base64, Digest, Hex16, Hex20, Hex32, Label, WholeNumber } from "./documents.ts"
 import { reader } from "./schema.ts"
 
