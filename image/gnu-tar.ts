@@ -1,0 +1,122 @@
+/**
+ * GNU tar as a child process: the only archiver seen to keep everything a root file system has.
+ *
+ * Invariant: what it writes or makes depends on its input alone, not on this process's locale, time zone or environment.
+ */
+import { spawn, execFile, type ChildProcessByStdio } from "node:child_process"
+import type { Readable, Writable } from "node:stream"
+import { promisify } from "node:util"
+import { GridError } from "#core/errors.ts"
+
+/** The archive of a tree is the same bytes each time, but for the order of xattrs, which tar-stream.ts mends. */
+const CAPTURE_FLAGS = [
+  "--create",
+  "--file=-",
+  // Bytes in each write to the pipe, in blocks of 512; the padding that follows from it is cut off again.
+  "--blocking-factor=256",
+  "--sort=name",
+  "--format=posix",
+  "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+  "--numeric-owner",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--sparse",
+  "--sparse-version=0.0",
+]
+
+const EXTRACT_FLAGS = [
+  "--extract",
+  "--file=-",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--numeric-owner",
+  "--preserve-permissions",
+  "--delay-directory-restore",
+  "--warning=no-timestamp",
+]
+
+/** Of what tar complained about, this much is kept to be shown. */
+const COMPLAINT_LINES_MAX = 10
+const COMPLAINT_BYTES_MAX = 2_000
+const STDERR_LINE_BYTES_MAX = 16 * 1024
+
+export type TarOutcome = {
+  readonly exitCode: number | null
+  readonly signal: NodeJS.Signals | null
+  /** The first lines of what it complained about; empty when it did not. */
+  readonly complaint: string
+  /** Sockets can't be archived, and are of no use without the process that listens: tar leaves them out. */
+  readonly socketCount: number
+}
+
+export type TarChild<In extends Writable | null, Out extends Readable | null> = {
+  readonly stdin: In
+  readonly stdout: Out
+  /** Settles after tar ended and its output was read; never rejects but when tar can't be started. */
+  readonly outcome: Promise<TarOutcome>
+  kill(): void
+}
+
+function environment(): NodeJS.ProcessEnv {
+  const { TAR_OPTIONS: _options, POSIXLY_CORRECT: _posix, TAR_READER_OPTIONS: _reader, ...rest } = process.env
+  return { ...rest, LC_ALL: "C", LANGUAGE: "C", TZ: "UTC" }
+}
+
+let checkedTar: Promise<void> | null = null
+
+/** @throws {GridError} TOOL_MISSING */
+export function requireGnuTar(): Promise<void> {
+  checkedTar ??= checkTar()
+  checkedTar.catch(() => (checkedTar = null))
+  return checkedTar
+}
+
+async function checkTar(): Promise<void> {
+  let banner: string
+  try {
+    banner = (await promisify(execFile)("tar", ["--version"], { env: environment(), timeout: 20_000 })).stdout
+  } catch (cause) {
+    throw new GridError("TOOL_MISSING", "expected GNU tar on the PATH, found no tar; install it (Debian: apt install tar)", { cause })
+  }
+  if (!banner.startsWith("tar (GNU tar)")) {
+    const found = JSON.stringify(banner.split("\n", 1)[0]?.slice(0, 80))
+    throw new GridError("TOOL_MISSING", `expected GNU tar on the PATH, found ${found}; install GNU tar and put it first`)
+  }
+}
+
+export function startCapture(directory: string): TarChild<null, Readable> {
+  const child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, "."], { env: environment(), stdio: ["ignore", "pipe", "pipe"] })
+  return { stdin: null, stdout: child.stdout, outcome: outcomeOf(child), kill: () => child.kill("SIGKILL") }
+}
+
+export function startExtract(target: string): TarChild<Writable, null> {
+  const child = spawn("tar", [...EXTRACT_FLAGS, `--directory=${target}`], { env: environment(), stdio: ["pipe", "ignore", "pipe"] })
+  return { stdin: child.stdin, stdout: null, outcome: outcomeOf(child), kill: () => child.kill("SIGKILL") }
+}
+
+async function outcomeOf(child: ChildProcessByStdio<Writable | null, Readable | null, Readable>): Promise<TarOutcome> {
+  const lines: string[] = []
+  let keptBytes = 0
+  let socketCount = 0
+  let rest = ""
+  const line = (text: string): void => {
+    if (text.endsWith(": socket ignored")) socketCount += 1
+    else if (lines.length < COMPLAINT_LINES_MAX && keptBytes < COMPLAINT_BYTES_MAX && text.trim() !== "") {
+      const kept = text.slice(0, COMPLAINT_BYTES_MAX - keptBytes)
+      lines.push(kept)
+      keptBytes += kept.length
+    }
+  }
+  child.stderr.setEncoding("latin1")
+  child.stderr.on("data", (chunk: string) => {
+    const parts = (rest + chunk).split("\n")
+    rest = (parts.pop() ?? "").slice(-STDERR_LINE_BYTES_MAX)
+    for (const part of parts) line(part)
+  })
+  const { promise, resolve, reject } = Promise.withResolvers<{ exitCode: number | null; signal: NodeJS.Signals | null }>()
+  child.once("error", reject)
+  child.once("close", (exitCode, signal) => resolve({ exitCode, signal }))
+  const ended = await promise
+  line(rest)
+  return { ...ended, complaint: lines.join("; "), socketCount }
+}

@@ -1,0 +1,91 @@
+/**
+ * A tar stream -> a directory tree, by GNU tar. Whether the tree is right is for verify-tree.ts to say.
+ *
+ * Invariant: every header was read here before tar saw it, and none that leaves the target, climbs through a link or is of a kind that
+ * images do not have gets that far.
+ */
+import { once } from "node:events"
+import type { Writable } from "node:stream"
+import { GridError } from "#core/errors.ts"
+import { requireGnuTar, startExtract, type TarOutcome } from "./gnu-tar.ts"
+import { asBuffer, TarFault, TarReader } from "./tar-stream.ts"
+
+export type UnpackParts = {
+  /** A directory that exists. */
+  readonly target: string
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: { bytes: number }) => void) | undefined
+}
+
+/**
+ * Resolves when tar has written everything and set every attribute. After a failure the target holds a part of the tree.
+ * @throws {GridError} DISK_FULL, EXTRACT_FAILED, NOT_PERMITTED, TOOL_MISSING
+ * @throws what `content` throws, or what `signal` gives as its reason
+ */
+export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: UnpackParts): Promise<void> {
+  parts.signal?.throwIfAborted()
+  await requireGnuTar()
+  const reader = new TarReader({}, { contents: "skip" })
+  const tar = startExtract(parts.target)
+  const gone = new AbortController()
+  // Tar may end before it has read all: EPIPE then says less than its own complaint.
+  tar.stdin.on("error", () => gone.abort())
+  tar.stdin.once("close", () => gone.abort())
+  const stop = (): void => {
+    tar.kill()
+    gone.abort()
+  }
+  parts.signal?.addEventListener("abort", stop, { once: true })
+  try {
+    let bytes = 0
+    for await (const chunk of content) {
+      parts.signal?.throwIfAborted()
+      reader.push(asBuffer(chunk))
+      if (!(await write(tar.stdin, chunk, gone.signal))) break
+      bytes += chunk.length
+      parts.onProgress?.({ bytes })
+    }
+    parts.signal?.throwIfAborted()
+    if (!gone.signal.aborted) {
+      reader.end()
+      tar.stdin.end()
+    }
+    const outcome = await tar.outcome
+    parts.signal?.throwIfAborted()
+    requireSuccess(outcome, parts.target)
+    if (gone.signal.aborted && bytes === 0) throw new GridError("EXTRACT_FAILED", "tar ended before it was given anything")
+  } catch (error) {
+    tar.kill()
+    await tar.outcome.catch(() => {})
+    parts.signal?.throwIfAborted()
+    if (error instanceof TarFault)
+      throw new GridError("EXTRACT_FAILED", `the archive is not one of an image: ${error.message}`, { cause: error })
+    throw error
+  } finally {
+    tar.stdin.destroy()
+    parts.signal?.removeEventListener("abort", stop)
+  }
+}
+
+/** False when tar no longer reads. */
+async function write(stdin: Writable, chunk: Uint8Array, gone: AbortSignal): Promise<boolean> {
+  if (gone.aborted) return false
+  if (stdin.write(chunk)) return true
+  try {
+    await once(stdin, "drain", { signal: gone })
+    return true
+  } catch {
+    return false
+  }
+}
+
+function requireSuccess(outcome: TarOutcome, target: string): void {
+  const { complaint, exitCode } = outcome
+  // An attribute that could not be set is a warning to tar, which then ends with 0.
+  if (exitCode === 0 && !complaint.includes("Cannot ")) return
+  const how = exitCode === null ? `was ended by ${outcome.signal}` : `ended with exit code ${exitCode}`
+  const detail = `tar ${how} when it unpacked into ${target}: ${complaint || "it said nothing"}`
+  if (/No space left on device|Disk quota exceeded/.test(complaint)) throw new GridError("DISK_FULL", detail)
+  if (/Operation not permitted|Permission denied/.test(complaint)) throw new GridError("NOT_PERMITTED", `${detail}; run it as root`)
+  throw new GridError("EXTRACT_FAILED", detail)
+}
