@@ -1,0 +1,43 @@
+/** The catalog for commands that only show: the newest that a server gives within seconds, else the one kept in the home. */
+import { systemClock } from "#core/clock.ts"
+import type { Catalog } from "#trust/catalog.ts"
+import type { Home } from "#member/home.ts"
+import { silentLog } from "#member/log.ts"
+import { Member } from "#member/member.ts"
+import { storedCatalog } from "#member/stored-catalog.ts"
+import type { CommandContext } from "./command.ts"
+
+const REFRESH_TIMEOUT_MS = 5_000
+
+export async function catalogToShow(home: Home, context: Pick<CommandContext, "output" | "signal">): Promise<Catalog> {
+  const { output, signal } = context
+  const { catalog } = await storedCatalog(home, systemClock.nowMs())
+  if (home.role === "server") return catalog
+  const newest = await newestFromServers(home, AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
+  if (newest !== null) return newest
+  const ended = new Date(catalog.expiresAtMs).toISOString()
+  const state = catalog.expiresAtMs > systemClock.nowMs() ? `is valid until ${ended}` : `has expired at ${ended}`
+  output.warn(`no server answered; this is the catalog that this home kept, which ${state}`)
+  return catalog
+}
+
+/** Null when no server gave one. Writes to the home only if no other process holds it. */
+async function newestFromServers(home: Home, signal: AbortSignal): Promise<Catalog | null> {
+  let lock
+  try {
+    lock = home.lock()
+  } catch {
+    return (await storedCatalog(home, systemClock.nowMs())).catalog
+  }
+  try {
+    const member = await Member.start({ home, clock: systemClock, log: silentLog }, { network: "api-only" })
+    try {
+      const { answers } = await member.catalogs.refresh(signal)
+      return answers === 0 ? null : member.catalogs.catalog
+    } finally {
+      await member.close()
+    }
+  } finally {
+    lock.release()
+  }
+}

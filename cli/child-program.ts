@@ -1,0 +1,89 @@
+/** Another run of this program as a child process, watched through its `--json` events. Disposing of it ends it. */
+import { spawn, type ChildProcess } from "node:child_process"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { GridError } from "#core/errors.ts"
+
+export type ChildEvent = Readonly<Record<string, unknown>>
+
+const STDERR_KEPT_CHARACTERS = 4_000
+const END_TIMEOUT_MS = 10_000
+
+export class ChildProgram implements AsyncDisposable {
+  readonly #name: string
+  readonly #child: ChildProcess
+  readonly #events: ChildEvent[] = []
+  readonly #listeners = new Set<(event: ChildEvent) => void>()
+  readonly #exit: Promise<number | null>
+  #stderr = ""
+  #ended = false
+
+  constructor(name: string, words: readonly string[], signal: AbortSignal) {
+    this.#name = name
+    const program = fileURLToPath(new URL("./main.ts", import.meta.url))
+    this.#child = spawn(process.execPath, [program, ...words, "--json"], { stdio: ["ignore", "pipe", "pipe"] })
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT_CHARACTERS)
+    })
+    if (this.#child.stdout !== null)
+      createInterface({ input: this.#child.stdout }).on("line", (line) => {
+        const event = JSON.parse(line) as ChildEvent
+        if (event["event"] !== "progress") this.#events.push(event)
+        for (const listener of this.#listeners) listener(event)
+      })
+    this.#exit = new Promise((resolve, reject) => {
+      this.#child.once("error", reject)
+      this.#child.once("close", (code) => {
+        this.#ended = true
+        resolve(code)
+      })
+    })
+    this.#exit.catch(() => {})
+    signal.addEventListener("abort", () => this.#child.kill("SIGTERM"), { once: true })
+  }
+
+  onEvent(listener: (event: ChildEvent) => void): void {
+    this.#listeners.add(listener)
+  }
+
+  /** The first event of this name, past or to come. @throws {GridError} INTERRUPTED when the program ends without it */
+  async event(name: string): Promise<ChildEvent> {
+    const find = () => this.#events.find((event) => event["event"] === name)
+    const past = find()
+    if (past !== undefined) return past
+    const { promise, resolve } = Promise.withResolvers<ChildEvent>()
+    this.onEvent((event) => {
+      if (event["event"] === name) resolve(event)
+    })
+    const ended = this.#exit.then(() => {
+      const last = find()
+      if (last === undefined) throw this.#failure()
+      return last
+    })
+    return Promise.race([promise, ended])
+  }
+
+  /** @throws {GridError} INTERRUPTED with what the program said last, when it failed */
+  async finished(): Promise<void> {
+    if ((await this.#exit) !== 0) throw this.#failure()
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ended) return
+    this.#child.kill("SIGTERM")
+    const impatience = setTimeout(() => this.#child.kill("SIGKILL"), END_TIMEOUT_MS)
+    await this.#exit.catch(() => {})
+    clearTimeout(impatience)
+  }
+
+  #failure(): GridError {
+    return new GridError(
+      "INTERRUPTED",
+      `'${this.#name}' ended with ${this.#child.exitCode ?? this.#child.signalCode}; it said: ${this.#stderr.trim()}`,
+    )
+  }
+}

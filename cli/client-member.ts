@@ -1,0 +1,31 @@
+/** A client's member for the length of one command: the home locked, the network open, the catalog as new as can be had. */
+import { systemClock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import { Home } from "#member/home.ts"
+import { Member } from "#member/member.ts"
+import { renewalDue, renewMembership } from "#member/renewal.ts"
+import type { CommandContext } from "./command.ts"
+
+const REFRESH_TIMEOUT_MS = 15_000
+
+/** @throws {GridError} ROLE_WRONG, HOME_IN_USE, CERTIFICATE_EXPIRED */
+export async function withClientMember<Result>(context: CommandContext, use: (member: Member) => Promise<Result>): Promise<Result> {
+  const { output, signal } = context
+  const home = await Home.open(context.home())
+  if (home.role !== "client")
+    throw new GridError("ROLE_WRONG", `${home.directory} is a server's home; join with an invite of role client and use that home`)
+  using _ = home.lock()
+  const log = { info: () => {}, warn: (_fields: object, message: string) => output.warn(message) }
+  const member = await Member.start({ home, clock: systemClock, log })
+  try {
+    if (renewalDue(member.certificate, systemClock.nowMs()))
+      await renewMembership(member).catch((error: unknown) =>
+        output.warn(`certificate not renewed yet: ${error instanceof Error ? error.message : "unknown"}`),
+      )
+    const { answers } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
+    if (answers === 0) output.warn("no server or peer gave a catalog; going on with the one that this home kept")
+    return await use(member)
+  } finally {
+    await member.close()
+  }
+}

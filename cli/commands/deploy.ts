@@ -1,0 +1,84 @@
+/** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
+import { deployImage, type DeployEvent } from "#client/deploy.ts"
+import { defaultUsefulness, type SeedUntil } from "#client/usefulness.ts"
+import { GridError } from "#core/errors.ts"
+import { imageQuery } from "#core/identifiers.ts"
+import { withClientMember } from "../client-member.ts"
+import type { CommandContext } from "../command.ts"
+import { formatBytes } from "../progress.ts"
+import { byteCount, durationMs } from "../values.ts"
+
+type Options = {
+  readonly target?: string
+  readonly stage?: string
+  readonly seedUntil?: string
+  readonly usefulAbove?: string
+  readonly usefulOver?: string
+}
+
+const USEFUL_OVER_MS_MAX = 24 * 3_600_000
+const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
+
+export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
+  const query = imageQuery(image ?? "")
+  if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
+  const deployment = {
+    query,
+    target: options.target,
+    stage: options.stage ?? null,
+    seedUntil: seedUntilOf(options.seedUntil ?? "useful"),
+    usefulness: {
+      belowBytesPerSecond:
+        options.usefulAbove === undefined ? defaultUsefulness.belowBytesPerSecond : byteCount("--useful-above", options.usefulAbove),
+      overMs:
+        options.usefulOver === undefined ? defaultUsefulness.overMs : durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX),
+    },
+  }
+  await withClientMember(context, async (member) => {
+    const show = narrator(context)
+    await deployImage({ member, signal: context.signal, emit: show }, deployment)
+  })
+}
+
+/** Tells a person, or a program, what happens. */
+function narrator({ output }: CommandContext): (event: DeployEvent) => void {
+  let phase: keyof typeof phases | null = null
+  let progress: ReturnType<typeof output.progress> | null = null
+  const finish = () => {
+    progress?.end()
+    progress = null
+    phase = null
+  }
+  return (event) => {
+    if (event.event === "progress") {
+      if (phase !== event.phase) {
+        finish()
+        phase = event.phase
+        progress = output.progress(phases[event.phase])
+      }
+      progress?.update({
+        bytes: event.bytes,
+        totalBytes: event.phase === "seed" ? null : event.totalBytes,
+        bytesPerSecond: event.bytesPerSecond,
+      })
+      return
+    }
+    finish()
+    const { event: name, ...fields } = event
+    output.event(name, fields)
+    if (event.event === "resolved")
+      output.say(`Deploying ${event.name}:${event.version}: ${formatBytes(event.sealedBytes)} to download, staged in ${event.stage}`)
+    else if (event.event === "downloaded")
+      output.say(
+        `Downloaded ${formatBytes(event.bytes)}: ${formatBytes(event.fromOrigins)} from servers, ${formatBytes(event.fromClients)} from clients`,
+      )
+    else if (event.event === "good") output.say(`Good: ${event.entries} entries verified. Seeding while that is useful; Ctrl-C leaves now.`)
+    else if (event.event === "left") output.say(`Left the swarm (${event.why}); uploaded ${formatBytes(event.uploadedBytes)}`)
+    else if (event.event === "waiting") output.warn(event.detail)
+  }
+}
+
+function seedUntilOf(text: string): SeedUntil {
+  if (text === "useful" || text === "done" || text === "forever") return text
+  throw new GridError("USAGE", `--seed-until is useful, done or forever, not ${JSON.stringify(text.slice(0, 40))}`)
+}

@@ -1,0 +1,27 @@
+/** `imagegrid invite`: one string that lets a machine join. */
+import { randomBytes } from "node:crypto"
+import { systemClock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import { groupName } from "#core/identifiers.ts"
+import { Home } from "#member/home.ts"
+import { DEFAULT_GROUP } from "#nodes/create-site.ts"
+import { makeInvite } from "#nodes/make-invite.ts"
+import { durationMs, wholeNumber } from "../values.ts"
+import type { CommandContext } from "../command.ts"
+
+type Options = { readonly role?: string; readonly group?: string; readonly uses?: string; readonly expires?: string }
+
+const USES_MAX = 100_000
+const LIFE_MS_MAX = 366 * 24 * 3_600_000
+
+export default async function run({ output, home }: CommandContext, _arguments: readonly string[], options: Options): Promise<void> {
+  const role = options.role ?? "client"
+  if (role !== "client" && role !== "server") throw new GridError("USAGE", `--role is client or server, not ${JSON.stringify(role)}`)
+  const uses = wholeNumber("--uses", options.uses ?? "1", { min: 1, max: USES_MAX })
+  const lifeMs = durationMs("--expires", options.expires ?? "24h", LIFE_MS_MAX)
+  const group = options.group === undefined ? DEFAULT_GROUP : groupName(options.group)
+  const opened = await Home.open(home())
+  const { text, expiresAtMs } = await makeInvite({ home: opened, clock: systemClock, random: randomBytes }, { role, group, uses, lifeMs })
+  output.event("invite", { invite: text, role, group, uses, expiresAtMs })
+  output.say(text)
+}

@@ -1,0 +1,64 @@
+/** `imagegrid publish DIRECTORY NAME:VERSION`: seals a directory tree and signs it as a new image version. */
+import { randomBytes } from "node:crypto"
+import { systemClock } from "#core/clock.ts"
+import { layerOf } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { formatImageRef, groupName, imageRef } from "#core/identifiers.ts"
+import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "#core/torrent.ts"
+import { Home } from "#member/home.ts"
+import { silentLog } from "#member/log.ts"
+import { DEFAULT_GROUP } from "#nodes/create-site.ts"
+import { publishImage, waitForCopies } from "#nodes/publish.ts"
+import { formatBytes } from "../progress.ts"
+import { byteCount, wholeNumber } from "../values.ts"
+import type { CommandContext } from "../command.ts"
+
+type Options = { readonly group?: string; readonly piecesOf?: string; readonly waitCopies?: string }
+
+export default async function run(
+  { output, home, signal }: CommandContext,
+  [directory, image]: readonly string[],
+  options: Options,
+): Promise<void> {
+  const ref = imageRef(image ?? "")
+  const group = options.group === undefined ? DEFAULT_GROUP : groupName(options.group)
+  const pieceBytes = options.piecesOf === undefined ? undefined : pieceLength(options.piecesOf)
+  const copies = options.waitCopies === undefined ? null : wholeNumber("--wait-copies", options.waitCopies, { min: 1, max: 1_000 })
+  const opened = await Home.open(home())
+  const progress = output.progress("sealing")
+  const parts = {
+    home: opened,
+    clock: systemClock,
+    log: silentLog,
+    random: randomBytes,
+    signal,
+    onProgress: ({ contentBytes }: { readonly contentBytes: number }) => progress.update({ bytes: contentBytes, totalBytes: null }),
+  }
+  const startedMs = systemClock.nowMs()
+  const manifest = await publishImage(parts, { directory: directory ?? "", ref, group, ...(pieceBytes !== undefined && { pieceBytes }) })
+  progress.end()
+  const full = layerOf(manifest, "full")
+  const tookMs = systemClock.nowMs() - startedMs
+  output.event("published", { image: formatImageRef(ref), group, entries: manifest.entryCount, ...full, tookMs })
+  output.say(
+    `Published ${formatImageRef(ref)} for group ${group}: ${manifest.entryCount} entries, ${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.`,
+  )
+  if (copies === null) return
+  const waiting = output.progress("copying")
+  const holders = await waitForCopies(parts, manifest, copies, (count) =>
+    waiting.update({ bytes: count * full.sealedBytes, totalBytes: copies * full.sealedBytes }),
+  )
+  waiting.end()
+  output.event("copies", { image: formatImageRef(ref), servers: holders })
+  output.say(`${holders.length} server${holders.length === 1 ? " holds" : "s hold"} it: ${holders.join(", ")}`)
+}
+
+function pieceLength(text: string): number {
+  const bytes = byteCount("--pieces-of", text)
+  if (bytes < PIECE_BYTES_MIN || bytes > PIECE_BYTES_MAX || (bytes & (bytes - 1)) !== 0)
+    throw new GridError(
+      "USAGE",
+      `--pieces-of is a power of two from ${formatBytes(PIECE_BYTES_MIN)} to ${formatBytes(PIECE_BYTES_MAX)}, not ${bytes} bytes`,
+    )
+  return bytes
+}

@@ -1,0 +1,21 @@
+/** `imagegrid server run`: runs the image server of a home until it is told to stop. */
+import pino from "pino"
+import { systemClock } from "#core/clock.ts"
+import { formatAddress } from "#core/address.ts"
+import { Home } from "#member/home.ts"
+import { ImageServer } from "#nodes/server.ts"
+import type { CommandContext } from "../command.ts"
+
+export default async function run({ output, home, signal }: CommandContext): Promise<void> {
+  const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
+  const opened = await Home.open(home())
+  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger })
+  const { member } = server
+  const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
+  output.event("server-running", { site: opened.site, memberId: opened.memberId, ...addresses })
+  output.say(
+    `Server ${opened.memberId} of site ${opened.site} runs: API ${addresses.api}, swarm ${addresses.swarm}, DHT ${addresses.dht}. Ctrl-C stops it.`,
+  )
+  await new Promise<void>((stop) => (signal.aborted ? stop() : signal.addEventListener("abort", () => stop(), { once: true })))
+  output.event("server-stopping", {})
+}

@@ -1,0 +1,35 @@
+/** `imagegrid show NAME[:VERSION]`: one image: its layers, digests, and who may open it. */
+import { refOf } from "#core/documents.ts"
+import { formatImageRef, imageQuery } from "#core/identifiers.ts"
+import { findImage, grantedGroups, imageIdentity } from "#client/open-image.ts"
+import { Home } from "#member/home.ts"
+import { catalogToShow } from "../catalog-view.ts"
+import type { CommandContext } from "../command.ts"
+import { formatBytes } from "../progress.ts"
+
+export default async function run(context: CommandContext, [image]: readonly string[]): Promise<void> {
+  const { output } = context
+  const query = imageQuery(image ?? "")
+  const home = await Home.open(context.home())
+  const catalog = await catalogToShow(home, context)
+  const manifest = findImage(catalog, query)
+  const ref = formatImageRef(refOf(manifest))
+  const groups = grantedGroups(catalog, manifest)
+  const mayOpen = imageIdentity(home.site, catalog, manifest, await home.secrets()) !== null
+  output.event("image", { image: ref, ...manifest, grantedTo: groups, mayOpen })
+  output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
+  output.say(
+    `Sealed to ${manifest.recipient}; granted to ${groups.join(", ") || "nobody"}; this member ${mayOpen ? "may" : "may not"} open it.`,
+  )
+  output.table(
+    ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
+    manifest.layers.map((layer) => [
+      layer.kind,
+      layer.infohash,
+      formatBytes(layer.contentBytes),
+      formatBytes(layer.sealedBytes),
+      formatBytes(layer.pieceBytes),
+      layer.sealedSha256,
+    ]),
+  )
+}

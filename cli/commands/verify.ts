@@ -1,0 +1,32 @@
+/** `imagegrid verify --target DIR`: compares a deployed tree with the signed index of its image. */
+import { describeDifferences } from "#client/deploy.ts"
+import { verifyTarget } from "#client/verify.ts"
+import { systemClock } from "#core/clock.ts"
+import { refOf } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { formatImageRef } from "#core/identifiers.ts"
+import { Home } from "#member/home.ts"
+import type { CommandContext } from "../command.ts"
+
+type Options = { readonly target?: string }
+
+export default async function run(context: CommandContext, _arguments: readonly string[], options: Options): Promise<void> {
+  const { output, signal } = context
+  if (options.target === undefined) throw new GridError("USAGE", "name the directory to verify: --target DIR")
+  const home = await Home.open(context.home())
+  const progress = output.progress("verifying")
+  const { manifest, entries, differences } = await verifyTarget(
+    { home, clock: systemClock, signal, onProgress: (now) => progress.update(now) },
+    options.target,
+  )
+  progress.end()
+  const image = formatImageRef(refOf(manifest))
+  for (const difference of differences) output.event("difference", { ...difference })
+  output.event("verified", { image, entries, differences: differences.length })
+  if (differences.length > 0)
+    throw new GridError(
+      "TREE_DIFFERS",
+      `${options.target} is not ${image}: ${describeDifferences(differences)}. Deploy it anew to an empty directory`,
+    )
+  output.say(`${options.target} is ${image}: all ${entries} entries are as signed.`)
+}

@@ -1,0 +1,35 @@
+/** Values of options, from text. */
+import { GridError } from "#core/errors.ts"
+
+/** @throws {GridError} USAGE */
+export function wholeNumber(option: string, text: string, range: { readonly min: number; readonly max: number }): number {
+  const value = Number(text)
+  if (!/^\d{1,16}$/.test(text) || value < range.min || value > range.max)
+    throw new GridError("USAGE", `${option} is a whole number from ${range.min} to ${range.max}, not ${JSON.stringify(text.slice(0, 40))}`)
+  return value
+}
+
+const MS_BY_UNIT: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Reads `90s`, `30m`, `24h`, `7d`. @throws {GridError} USAGE */
+export function durationMs(option: string, text: string, maxMs: number): number {
+  const match = /^(\d{1,9})([smhd])$/.exec(text)
+  const value = match === null ? 0 : Number(match[1]) * (MS_BY_UNIT[match[2] ?? ""] ?? 0)
+  if (value < 1000 || value > maxMs)
+    throw new GridError(
+      "USAGE",
+      `${option} is a time such as 90s, 30m, 24h or 7d, at most ${maxMs / 86_400_000}d, not ${JSON.stringify(text.slice(0, 40))}`,
+    )
+  return value
+}
+
+const BYTES_BY_UNIT: Readonly<Record<string, number>> = { "": 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 1024, MIB: 1024 ** 2, GIB: 1024 ** 3 }
+
+/** Reads `500KB`, `64KiB`, `1MiB` or a plain number of bytes. @throws {GridError} USAGE */
+export function byteCount(option: string, text: string): number {
+  const match = /^(\d{1,15})\s*([a-z]*)$/i.exec(text)
+  const unit = BYTES_BY_UNIT[(match?.[2] ?? "?").toUpperCase()]
+  if (match === null || unit === undefined)
+    throw new GridError("USAGE", `${option} is a size such as 500KB, 64KiB or 1MiB, not ${JSON.stringify(text.slice(0, 40))}`)
+  return Number(match[1]) * unit
+}

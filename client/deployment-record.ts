@@ -1,0 +1,57 @@
+/**
+ * What this client has done to a target, kept in its home and never in the target. It is durable before the target is touched,
+ * so an interrupted deployment is told from a stranger's files, and "good" is written only after the tree was verified.
+ */
+import { createHash } from "node:crypto"
+import { Type, type Static } from "typebox"
+import { Hex20, WholeNumber } from "#core/documents.ts"
+import { reader } from "#core/schema.ts"
+import type { Home } from "#member/home.ts"
+
+const Path = Type.String({ maxLength: 4096 })
+
+const DeploymentRecord = Type.Object(
+  {
+    format: Type.Literal("imagegrid-deployment-1"),
+    /** Real path of the target directory, and which directory that was. */
+    target: Path,
+    device: WholeNumber,
+    inode: WholeNumber,
+    name: Type.String({ maxLength: 128 }),
+    version: Type.String({ maxLength: 64 }),
+    fullInfohash: Hex20,
+    indexInfohash: Hex20,
+    stage: Path,
+    state: Type.Union([Type.Literal("unpacking"), Type.Literal("good")]),
+    changedAtMs: WholeNumber,
+  },
+  { additionalProperties: false },
+)
+export type DeploymentRecord = Static<typeof DeploymentRecord>
+
+const readRecord = reader(DeploymentRecord, "STATE_DAMAGED", "deployment record")
+const RECORD_BYTES_MAX = 64 * 1024
+
+function fileOf(target: string): string {
+  return `deployments/${createHash("sha256").update(target).digest("hex").slice(0, 32)}.json`
+}
+
+/** The record of this target, or null where this client never deployed to it. @throws {GridError} STATE_DAMAGED */
+export async function readDeployment(home: Home, target: string): Promise<DeploymentRecord | null> {
+  const stored = await home.readState(fileOf(target), RECORD_BYTES_MAX)
+  return stored === null ? null : readRecord(stored)
+}
+
+export async function saveDeployment(home: Home, record: DeploymentRecord): Promise<void> {
+  await home.saveState(fileOf(record.target), record)
+}
+
+/** Every record of this home, damaged ones left out. */
+export async function listDeployments(home: Home): Promise<DeploymentRecord[]> {
+  const records: DeploymentRecord[] = []
+  for (const name of await home.listState("deployments")) {
+    const stored = await home.readState(`deployments/${name}`, RECORD_BYTES_MAX)
+    if (stored !== null) records.push(readRecord(stored))
+  }
+  return records
+}

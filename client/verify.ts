@@ -1,0 +1,59 @@
+/** Compares a target with the signed index of the image that was deployed to it; needs no network. */
+import { realpath } from "node:fs/promises"
+import { verifyTree, type Difference } from "#image/verify-tree.ts"
+import { systemErrorCode, GridError } from "#core/errors.ts"
+import { layerOf, type Manifest } from "#core/documents.ts"
+import { imageName, imageVersion } from "#core/identifiers.ts"
+import type { Clock } from "#core/clock.ts"
+import type { Home } from "#member/home.ts"
+import { storedCatalog } from "#member/stored-catalog.ts"
+import { LayerStore } from "#store/layer-store.ts"
+import { openIndex } from "./deploy.ts"
+import { readDeployment } from "./deployment-record.ts"
+import { findImage, requireImageIdentity } from "./open-image.ts"
+
+export type VerifyParts = {
+  readonly home: Home
+  readonly clock: Clock
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: { readonly bytes: number; readonly totalBytes: number }) => void
+}
+
+export type Verdict = { readonly manifest: Manifest; readonly entries: number; readonly differences: readonly Difference[] }
+
+/** @throws {GridError} TARGET_UNSUITABLE when this client never deployed there, SEEDERS_MISSING when the index is not held */
+export async function verifyTarget(parts: VerifyParts, target: string): Promise<Verdict> {
+  const { home, clock, signal, onProgress } = parts
+  const directory = await realTarget(target)
+  const record = await readDeployment(home, directory)
+  if (record === null)
+    throw new GridError("TARGET_UNSUITABLE", `${directory} was not deployed from ${home.directory}; name the home that did`)
+  const { catalog } = await storedCatalog(home, clock.nowMs())
+  const manifest = findImage(catalog, { name: imageName(record.name), version: imageVersion(record.version) })
+  const identity = requireImageIdentity(home.site, catalog, manifest, await home.secrets())
+  const layer = layerOf(manifest, "index")
+  const layers = await LayerStore.open(home.path("layers"))
+  try {
+    const torrent = await layers.torrent(layer.infohash)
+    if (torrent === null || !(await layers.isWhole(layer.infohash)))
+      throw new GridError(
+        "SEEDERS_MISSING",
+        `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
+      )
+    const pieces = await layers.pieces(torrent)
+    const held = { torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }
+    const index = await openIndex(held, layer, identity, signal)
+    const { entries, differences } = await verifyTree({ directory, index, signal, onProgress })
+    return { manifest, entries, differences }
+  } finally {
+    await layers.close()
+  }
+}
+
+async function realTarget(target: string): Promise<string> {
+  try {
+    return await realpath(target)
+  } catch (cause) {
+    throw new GridError("SOURCE_MISSING", `${target} (${systemErrorCode(cause)}); name the directory that was deployed to`, { cause })
+  }
+}

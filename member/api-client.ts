@@ -1,0 +1,119 @@
+/**
+ * One request to a server's API, inside TLS 1.3 with both certificates checked. Answers are bounded in size and time, and
+ * whatever goes wrong comes out as a GridError that says which server and what to do.
+ */
+import { request as httpsRequest } from "node:https"
+import type { TLSSocket } from "node:tls"
+import type { Admission } from "#crypto/admission.ts"
+import { formatAddress, type Address } from "#core/address.ts"
+import { GridError, refusals, systemErrorCode, type RefusalCode } from "#core/errors.ts"
+import { parseJson, type Reader } from "#core/schema.ts"
+import { API_BODY_BYTES_MAX, readRefusal } from "#core/wire.ts"
+
+export type ApiRequest = {
+  readonly method?: "GET" | "POST"
+  readonly path: string
+  readonly body?: unknown
+  readonly maxBytes?: number
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000
+
+export class ApiClient {
+  readonly #admission: Admission
+
+  constructor(admission: Admission) {
+    this.#admission = admission
+  }
+
+  /** @throws {GridError} SERVERS_UNREACHABLE, CERTIFICATE_*, or the code that the server refused with */
+  async json<Shape>(server: Address, request: ApiRequest, read: Reader<Shape>): Promise<Shape> {
+    const maxBytes = request.maxBytes ?? API_BODY_BYTES_MAX
+    return read(parseJson(await this.bytes(server, request), maxBytes, "REQUEST_INVALID", `answer of ${formatAddress(server)}`))
+  }
+
+  /** The body of a successful answer. */
+  bytes(server: Address, request: ApiRequest): Promise<Buffer> {
+    const maxBytes = request.maxBytes ?? API_BODY_BYTES_MAX
+    const timeoutMs = request.timeoutMs ?? DEFAULT_TIMEOUT_MS
+    const timeout = AbortSignal.timeout(timeoutMs)
+    const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal])
+    const body = request.body === undefined ? null : Buffer.from(JSON.stringify(request.body))
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+    const outgoing = httpsRequest({
+      ...this.#admission.tlsClientOptions(),
+      host: server.host,
+      port: server.port,
+      path: request.path,
+      method: request.method ?? "GET",
+      headers: body === null ? {} : { "content-type": "application/json", "content-length": body.length },
+      agent: false,
+      signal,
+    })
+    outgoing.on("socket", (socket) => {
+      socket.once("secureConnect", () => {
+        try {
+          this.#admission.admitSocket(socket as TLSSocket, ["server"])
+          outgoing.end(body ?? undefined)
+        } catch (error) {
+          outgoing.destroy(error as Error)
+        }
+      })
+    })
+    outgoing.on("response", (response) => {
+      const chunks: Buffer[] = []
+      let receivedBytes = 0
+      response.on("data", (chunk: Buffer) => {
+        receivedBytes += chunk.length
+        if (receivedBytes <= maxBytes) chunks.push(chunk)
+        else
+          outgoing.destroy(new GridError("REQUEST_INVALID", `${formatAddress(server)} sends more than ${maxBytes} bytes; passing over it`))
+      })
+      response.on("error", (error) => reject(describeFailure(server, error, timeout.aborted)))
+      response.on("end", () => {
+        const bytes = Buffer.concat(chunks)
+        if (response.statusCode === 200) resolve(bytes)
+        else reject(refusalFrom(server, response.statusCode ?? 0, bytes))
+      })
+    })
+    outgoing.on("error", (error) => reject(describeFailure(server, error, timeout.aborted)))
+    return promise
+  }
+}
+
+function refusalFrom(server: Address, statusCode: number, bytes: Buffer): GridError {
+  try {
+    const { code, detail } = readRefusal(parseJson(bytes, API_BODY_BYTES_MAX, "REQUEST_INVALID", "refusal"))
+    if (Object.hasOwn(refusals, code)) return new GridError(code as RefusalCode, `${detail} (said by ${formatAddress(server)})`)
+    return new GridError("API_REFUSED", `${formatAddress(server)} says ${code}: ${detail}`)
+  } catch {
+    return new GridError("API_REFUSED", `${formatAddress(server)} answers with status ${statusCode}`)
+  }
+}
+
+/** OpenSSL's words for what a certificate check found, on our side or told by the other end as a TLS alert. */
+const certificateTroubles: readonly (readonly [pattern: RegExp, code: RefusalCode, detail: string])[] = [
+  [
+    /CERT_HAS_EXPIRED|certificate_expired|certificate expired/i,
+    "CERTIFICATE_EXPIRED",
+    "compare this machine's clock with the server's, and join again if they agree",
+  ],
+  [/CERT_NOT_YET_VALID/i, "CERTIFICATE_NOT_YET_VALID", "compare this machine's clock with the server's"],
+  [
+    /bad_certificate|bad certificate|certificate_unknown|certificate unknown|unknown_ca|unknown ca|SELF_SIGNED|UNABLE_TO/i,
+    "CERTIFICATE_INVALID",
+    "one end does not admit the other: another site, a wrong clock or a revoked member",
+  ],
+]
+
+function describeFailure(server: Address, error: Error, timedOut: boolean): GridError {
+  if (error instanceof GridError) return error
+  const code = systemErrorCode(error)
+  const words = `${code ?? ""} ${error.message}`
+  for (const [pattern, refusal, detail] of certificateTroubles)
+    if (pattern.test(words)) return new GridError(refusal, `at ${formatAddress(server)}: ${detail}`, { cause: error })
+  const why = timedOut ? "no answer in time" : (code ?? error.message)
+  return new GridError("SERVERS_UNREACHABLE", `${formatAddress(server)}: ${why}`, { cause: error })
+}

@@ -1,0 +1,58 @@
+/** From a layer that a manifest names to its place in the swarm: metadata checked, pieces continued, peers told of. */
+import { createHash } from "node:crypto"
+import type { Layer } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import type { PieceStore } from "#core/piece-store.ts"
+import type { Torrent } from "#core/torrent.ts"
+import type { LayerStore } from "#store/layer-store.ts"
+import type { TorrentSession } from "#swarm/swarm.ts"
+import type { Member } from "./member.ts"
+
+const HASH_CHUNK_BYTES = 1024 * 1024
+
+/**
+ * The layer's torrent: from the store if an earlier run kept it, else from peers.
+ * @throws {GridError} TORRENT_INVALID when it is not as the manifest says, SEEDERS_MISSING
+ */
+async function layerTorrent(member: Member, layer: Layer, store: LayerStore, signal?: AbortSignal): Promise<Torrent> {
+  const torrent =
+    (await store.torrent(layer.infohash)) ??
+    (await member.swarm.fetchTorrent(layer.infohash, { peers: member.swarmAddresses(), ...(signal && { signal }) }))
+  if (torrent.contentBytes !== layer.sealedBytes || torrent.pieceBytes !== layer.pieceBytes)
+    throw new GridError(
+      "TORRENT_INVALID",
+      `${layer.infohash} has ${torrent.contentBytes} bytes, the manifest says ${layer.sealedBytes}; publish the image anew`,
+    )
+  return torrent
+}
+
+/** Joins the layer's swarm, to download what `store` lacks and seed what it has. One session for each layer, shared. */
+export async function openLayerSession(member: Member, layer: Layer, store: LayerStore, signal?: AbortSignal): Promise<TorrentSession> {
+  const running = member.swarm.session(layer.infohash)
+  if (running !== null) return running
+  const torrent = await layerTorrent(member, layer, store, signal)
+  const pieces = await store.pieces(torrent)
+  const session = member.swarm.session(layer.infohash) ?? member.swarm.join(torrent, pieces)
+  session.addPeers(member.swarmAddresses())
+  return session
+}
+
+/**
+ * Compares a whole layer with the SHA-256 that the manifest gives: SHA-1 pieces alone prove less than signed metadata should.
+ * @throws {GridError} DIGEST_MISMATCH
+ */
+export async function requireSealedDigest(pieces: PieceStore, layer: Layer): Promise<void> {
+  const hash = createHash("sha256")
+  const chunk = Buffer.allocUnsafe(Math.min(HASH_CHUNK_BYTES, Math.max(1, layer.sealedBytes)))
+  for (let offset = 0; offset < layer.sealedBytes; offset += chunk.length) {
+    const length = Math.min(chunk.length, layer.sealedBytes - offset)
+    await pieces.read(offset, length, chunk)
+    hash.update(chunk.subarray(0, length))
+  }
+  const found = hash.digest("hex")
+  if (found !== layer.sealedSha256)
+    throw new GridError(
+      "DIGEST_MISMATCH",
+      `layer ${layer.infohash} has SHA-256 ${found}, the manifest says ${layer.sealedSha256}; remove it and fetch it again`,
+    )
+}

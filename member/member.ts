@@ -1,0 +1,207 @@
+/**
+ * A member that runs: its certificate, its place in the DHT and in the swarm, the newest catalog and the servers it knows.
+ * What servers and clients have in common. Owns all of it: `close()` leaves no socket, timer or unsaved state behind.
+ */
+import { Admission } from "#crypto/admission.ts"
+import type { MemberCertificate } from "#crypto/certificate.ts"
+import { address, type Address } from "#core/address.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import type { MemberSecrets } from "#core/wire.ts"
+import { LayerStore } from "#store/layer-store.ts"
+import { Dht, readDhtState } from "#swarm/dht.ts"
+import { Swarm } from "#swarm/swarm.ts"
+import { ApiClient } from "./api-client.ts"
+import { authoritiesOf, CatalogKeeper } from "./catalog-keeper.ts"
+import type { Home } from "./home.ts"
+import type { Log } from "./log.ts"
+import { renewalDue, renewMembership } from "./renewal.ts"
+import { distinct, ServerDirectory } from "./server-directory.ts"
+import { storedCatalog } from "./stored-catalog.ts"
+
+const DHT_STATE_FILE = "dht.json"
+const DHT_STATE_BYTES_MAX = 1024 * 1024
+/** How often state is saved and a renewal is considered. */
+const UPKEEP_INTERVAL_MS = 60_000
+
+export type MemberParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
+export type MemberOptions = {
+  readonly swarm?: Address
+  readonly dht?: Address
+  /** `api-only`: neither DHT, swarm nor layers are opened, and the home need not be locked; enough for commands that ask and show. */
+  readonly network?: "full" | "api-only"
+}
+
+type Network = { readonly swarm: Swarm; readonly dht: Dht; readonly layers: LayerStore }
+
+export class Member {
+  readonly home: Home
+  readonly clock: Clock
+  readonly log: Log
+  readonly admission: Admission
+  readonly api: ApiClient
+  readonly directory: ServerDirectory
+  readonly catalogs: CatalogKeeper
+  readonly #network: Network | null
+  #certificate: MemberCertificate
+  #secrets: MemberSecrets
+  #upkeep: NodeJS.Timeout | null = null
+
+  private constructor(
+    parts: MemberParts,
+    opened: Pick<Member, "admission" | "api" | "directory" | "catalogs">,
+    network: Network | null,
+    certificate: MemberCertificate,
+    secrets: MemberSecrets,
+  ) {
+    this.home = parts.home
+    this.clock = parts.clock
+    this.log = parts.log
+    this.admission = opened.admission
+    this.api = opened.api
+    this.directory = opened.directory
+    this.catalogs = opened.catalogs
+    this.#network = network
+    this.#certificate = certificate
+    this.#secrets = secrets
+  }
+
+  /** @throws {GridError} ADDRESS_IN_USE, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, HOME_INVALID */
+  static async start(parts: MemberParts, options: MemberOptions = {}): Promise<Member> {
+    const { home, clock, log } = parts
+    const { catalog, bytes } = await storedCatalog(home, clock.nowMs())
+    const certificate = await home.certificate()
+    requireCurrent(certificate, clock.nowMs())
+    const secrets = await home.secrets()
+    const admission = new Admission({
+      clock,
+      site: home.site,
+      authorities: authoritiesOf(catalog),
+      revoked: catalog.site.revoked,
+      certificateDer: certificate.der,
+      signing: home.identity.signing,
+    })
+    const api = new ApiClient(admission)
+    const directory = await ServerDirectory.open(home, admission)
+    await using opening = new AsyncDisposableStack()
+    let network: Network | null = null
+    if (options.network !== "api-only") {
+      const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
+      const bootstrap = distinct([...directory.addresses("dht", home.memberId), ...home.firstKnown.dht])
+      const dht = opening.adopt(
+        await Dht.open(
+          { networkKey: home.networkKey, clock, log },
+          { listen: options.dht ?? home.listen.dht, bootstrap, ...(state === null ? {} : { state: readDhtState(state) }) },
+        ),
+        (open) => open.close(),
+      )
+      const swarm = opening.adopt(
+        await Swarm.listen({ admission, memberId: home.memberId, clock, discovery: dht }, { listen: options.swarm ?? home.listen.swarm }),
+        (open) => open.close(),
+      )
+      const layers = opening.adopt(await LayerStore.open(home.path("layers")), (store) => store.close())
+      network = { swarm, dht, layers }
+    }
+    const catalogs = await CatalogKeeper.open(
+      { home, clock, log, admission, api, directory, network, online: secrets.online ?? null },
+      { catalog, bytes },
+    )
+    const member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)
+    if (network !== null) member.#startUpkeep()
+    opening.move()
+    return member
+  }
+
+  get swarm(): Swarm {
+    return this.#open.swarm
+  }
+
+  get dht(): Dht {
+    return this.#open.dht
+  }
+
+  /** The layers kept in the home; a target's own layers are staged elsewhere. */
+  get layers(): LayerStore {
+    return this.#open.layers
+  }
+
+  get #open(): Network {
+    if (this.#network === null) throw new TypeError("this member was started without its network")
+    return this.#network
+  }
+
+  get certificate(): MemberCertificate {
+    return this.#certificate
+  }
+
+  /** Keys of the groups that this member is in, and a server's online keys. */
+  get secrets(): MemberSecrets {
+    return this.#secrets
+  }
+
+  /** All API addresses that may answer, own ones left out. */
+  apiAddresses(): Address[] {
+    return distinct([...this.directory.addresses("api", this.home.memberId), ...this.home.firstKnown.api])
+  }
+
+  /** Swarm addresses of all known servers, own ones left out. */
+  swarmAddresses(): Address[] {
+    return distinct(this.directory.addresses("swarm", this.home.memberId))
+  }
+
+  /** Takes a new certificate and, from a join or renewal, new secrets; durable before use. */
+  async takeMembership(certificate: MemberCertificate, secrets: MemberSecrets | null): Promise<void> {
+    if (secrets !== null) {
+      await this.home.saveSecrets(secrets)
+      this.#secrets = secrets
+    }
+    await this.home.saveCertificate(certificate.der)
+    this.#certificate = certificate
+    this.admission.update({ certificateDer: certificate.der })
+    this.log.info({ expiresAtMs: certificate.notAfterMs }, "certificate renewed")
+  }
+
+  async close(): Promise<void> {
+    if (this.#upkeep !== null) clearInterval(this.#upkeep)
+    await this.catalogs.close()
+    if (this.#network !== null) {
+      await this.#saveDhtState()
+      await this.#network.swarm.close()
+      await this.#network.dht.close()
+      await this.#network.layers.close()
+    }
+  }
+
+  #startUpkeep(): void {
+    const upkeep = async () => {
+      await this.#saveDhtState()
+      this.dht.addNodes(this.directory.records().map((record) => address(record.dht)))
+      if (this.home.role === "client" && renewalDue(this.#certificate, this.clock.nowMs())) await renewMembership(this)
+    }
+    this.#upkeep = setInterval(() => {
+      upkeep().catch((error: unknown) =>
+        this.log.warn({ reason: error instanceof Error ? error.message : "unknown" }, "upkeep failed; it will be tried again"),
+      )
+    }, UPKEEP_INTERVAL_MS)
+    this.#upkeep.unref()
+  }
+
+  async #saveDhtState(): Promise<void> {
+    await this.home.saveState(DHT_STATE_FILE, this.dht.state())
+  }
+}
+
+/** @throws {GridError} CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID */
+function requireCurrent(certificate: MemberCertificate, nowMs: number): void {
+  const clock = `the clock here says ${new Date(nowMs).toISOString()}`
+  if (nowMs >= certificate.notAfterMs)
+    throw new GridError(
+      "CERTIFICATE_EXPIRED",
+      `it ended at ${new Date(certificate.notAfterMs).toISOString()}, and ${clock}; set the clock if it is wrong, else join again with a new invite`,
+    )
+  if (nowMs < certificate.notBeforeMs)
+    throw new GridError(
+      "CERTIFICATE_NOT_YET_VALID",
+      `it begins at ${new Date(certificate.notBeforeMs).toISOString()}, and ${clock}; set the clock`,
+    )
+}

@@ -1,0 +1,211 @@
+/**
+ * The servers' API over TLS 1.3 with both certificates checked: a stranger does not get as far as HTTP. Each route names the
+ * roles that may call it, and the certificate is checked again at each request, so a revoked member is refused at once.
+ */
+import type { TLSSocket } from "node:tls"
+import swagger from "@fastify/swagger"
+import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify"
+import type { Logger } from "pino"
+import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
+import type { Address } from "#core/address.ts"
+import { exitCodes, GridError, refusals, systemErrorCode } from "#core/errors.ts"
+import {
+  API_BODY_BYTES_MAX,
+  ClaimAnswer,
+  ClaimRequest,
+  Hint,
+  JoinRequest,
+  MembershipAnswer,
+  Publication,
+  Refusal,
+  RenewRequest,
+  routes,
+  ServerList,
+  ServerStatus,
+} from "#core/wire.ts"
+import type { Member } from "#member/member.ts"
+import type { Issuer } from "./issuer.ts"
+
+const CONNECTIONS_MAX = 2_000
+const REQUEST_TIMEOUT_MS = 30_000
+const PUBLICATION_BYTES_MAX = 16 * 1024 * 1024
+
+type Caller = "server" | "client" | "invite"
+
+export type ApiParts = {
+  readonly member: Member
+  readonly issuer: Issuer
+  readonly logger: Logger
+  readonly status: () => ServerStatus
+  /** Takes a publication whose layers are in the store. */
+  readonly publish: (publication: Publication) => Promise<void>
+  /** A fellow says that it has a newer catalog. */
+  readonly hinted: (timestampVersion: number) => void
+}
+
+/** HTTP status of a refusal, by what its exit code says of it. */
+const statusByExit: Readonly<Record<keyof typeof exitCodes, number>> = {
+  internal: 500,
+  usage: 400,
+  data: 400,
+  input: 404,
+  unavailable: 503,
+  output: 409,
+  io: 507,
+  retry: 503,
+  permission: 403,
+  configuration: 500,
+  interrupted: 503,
+}
+
+/** Listens and answers until closed. @throws {GridError} ADDRESS_IN_USE */
+export async function listenApi(parts: ApiParts, listen: Address): Promise<{ readonly address: Address; close(): Promise<void> }> {
+  const { member } = parts
+  const api = Fastify({
+    https: member.admission.tlsServerOptions(),
+    loggerInstance: parts.logger,
+    disableRequestLogging: true,
+    bodyLimit: API_BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: true,
+  })
+  api.server.maxConnections = CONNECTIONS_MAX
+  const stopListening = member.admission.onChange(() => {
+    if ("setSecureContext" in api.server) api.server.setSecureContext(member.admission.tlsServerOptions())
+  })
+  api.setErrorHandler(async (error, _request, reply) => {
+    const refusal = asRefusal(error)
+    if (refusal === null) {
+      parts.logger.error({ reason: error instanceof Error ? error.stack : "unknown" }, "request failed")
+      return reply.status(500).send({ code: "INTERNAL", detail: "the server failed at this; its log says why" })
+    }
+    return reply.status(statusByExit[refusals[refusal.code].exit]).send({ code: refusal.code, detail: refusal.detail })
+  })
+  await api.register(swagger, {
+    openapi: {
+      info: { title: "imagegrid server API", version: "1", description: "Mutual TLS 1.3 with certificates of the site; see docs/api.md." },
+    },
+  })
+  await api.register(async (scope) => addRoutes(scope, parts))
+  try {
+    await api.listen({ host: listen.host, port: listen.port })
+  } catch (error) {
+    stopListening()
+    await api.close()
+    if (systemErrorCode(error) !== "EADDRINUSE" && systemErrorCode(error) !== "EADDRNOTAVAIL") throw error
+    throw new GridError(
+      "ADDRESS_IN_USE",
+      `${listen.host}:${listen.port} (${systemErrorCode(error)}); stop the program that has it or name another with --api`,
+      {
+        cause: error,
+      },
+    )
+  }
+  const bound = api.server.address()
+  if (bound === null || typeof bound === "string") throw new TypeError("the API listens on no TCP port")
+  return {
+    address: { host: listen.host, port: bound.port },
+    close: async () => {
+      stopListening()
+      await api.close()
+    },
+  }
+}
+
+function addRoutes(api: FastifyInstance, parts: ApiParts): void {
+  const { member, issuer } = parts
+  /** The schema of a route and the check of who calls it. */
+  const route = (summary: string, callers: readonly Caller[], shapes: { body?: object; answer?: object }) => ({
+    schema: {
+      summary: `${summary} Callers: ${callers.join(", ")}.`,
+      ...(shapes.body && { body: shapes.body }),
+      response: { ...(shapes.answer && { 200: shapes.answer }), "4xx": Refusal, "5xx": Refusal },
+    },
+    onRequest: async (request: FastifyRequest) => {
+      callerOf(request, callers)
+    },
+  })
+  const callerOf = (request: FastifyRequest, callers: readonly Caller[]): Certificate =>
+    member.admission.admitSocket(request.raw.socket as TLSSocket, callers)
+
+  api.get(routes.health, route("Whether the server answers.", ["server", "client"], {}), async () => ({ ok: true }))
+
+  api.get(routes.description, { ...route("This description.", ["server", "client"], {}), schema: { hide: true } }, async () =>
+    api.swagger(),
+  )
+
+  api.get(routes.status, route("What this server is and holds.", ["server", "client"], { answer: ServerStatus }), async () =>
+    parts.status(),
+  )
+
+  api.get(routes.catalog, route("The newest catalog, a tar.", ["server", "client", "invite"], {}), async (_request, reply) =>
+    reply.type("application/x-tar").send(member.catalogs.bytes),
+  )
+
+  api.post<{ Body: JoinRequest }>(
+    routes.join,
+    route("Makes the bearer of an invite a member.", ["invite"], { body: JoinRequest, answer: MembershipAnswer }),
+    async (request) => {
+      const invite = callerOf(request, ["invite"]) as InviteCertificate
+      const answer = await issuer.join(invite, request.body)
+      parts.logger.info({ inviteId: invite.inviteId, role: invite.role, from: request.ip }, "member joined")
+      return answer
+    },
+  )
+
+  api.post<{ Body: RenewRequest }>(
+    routes.renew,
+    route("Renews the caller's certificate.", ["server", "client"], { body: RenewRequest, answer: MembershipAnswer }),
+    async (request) => {
+      const caller = callerOf(request, ["server", "client"]) as MemberCertificate
+      const answer = await issuer.renew(caller, request.body)
+      parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
+      return answer
+    },
+  )
+
+  api.get(routes.servers, route("The servers known here.", ["server", "client"], { answer: ServerList }), async () => ({
+    servers: member.directory.records(),
+  }))
+
+  api.post<{ Body: { servers: ReturnType<typeof member.directory.records> } }>(
+    routes.servers,
+    route("Tells of servers; answers with those known here.", ["server"], { body: ServerList, answer: ServerList }),
+    async (request) => {
+      await member.directory.consider(request.body.servers)
+      return { servers: member.directory.records() }
+    },
+  )
+
+  api.post<{ Body: ClaimRequest }>(
+    routes.claims,
+    route("Claims one use of an invite.", ["server"], { body: ClaimRequest, answer: ClaimAnswer }),
+    async (request) => ({ accepted: issuer.claim(request.body) }),
+  )
+
+  api.post<{ Body: { timestampVersion: number } }>(
+    routes.hints,
+    route("Tells of a newer catalog.", ["server"], { body: Hint }),
+    async (request) => {
+      parts.hinted(request.body.timestampVersion)
+      return {}
+    },
+  )
+
+  api.post<{ Body: Publication }>(
+    routes.publications,
+    { ...route("Takes what a publisher signed.", ["server"], { body: Publication }), bodyLimit: PUBLICATION_BYTES_MAX },
+    async (request) => {
+      await parts.publish(request.body)
+      return {}
+    },
+  )
+}
+
+function asRefusal(error: unknown): GridError | null {
+  if (error instanceof GridError) return error
+  if (error instanceof Error && "statusCode" in error && typeof error.statusCode === "number" && error.statusCode < 500)
+    return new GridError("REQUEST_INVALID", error.message.slice(0, 500))
+  return null
+}

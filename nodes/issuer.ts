@@ -1,0 +1,185 @@
+/**
+ * Who becomes a member, and with which certificate. An invite's use is claimed durably here and at every fellow server that
+ * answers before anything is issued, so that an invite for one is not used at two servers.
+ */
+import {
+  issueCertificate,
+  readCertificate,
+  type InviteCertificate,
+  type InviteSubject,
+  type MemberCertificate,
+  type MemberSubject,
+} from "#crypto/certificate.ts"
+import { memberIdOf, signingKeyFromSeed, verify } from "#crypto/identity.ts"
+import { inviteProof } from "#crypto/invite.ts"
+import { sealTo } from "#crypto/sealed-box.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import type { GroupName, SiteName } from "#core/identifiers.ts"
+import type { ClaimRequest, JoinRequest, MembershipAnswer, MemberSecrets, RenewRequest, ServerRecord } from "#core/wire.ts"
+import { MEMBERSHIP_PURPOSE, requireSimilarClocks } from "#member/membership.ts"
+import type { Authority } from "./authority.ts"
+import type { Claim, ServerState } from "./state.ts"
+
+/** How long a member's certificate lives; it is renewed after two thirds of that. */
+const CERTIFICATE_LIFE_MS = 7 * 24 * 3_600_000
+/** Certificates begin a little in the past, for clocks that are behind. */
+const BACKDATE_MS = 10 * 60_000
+
+type Random = (byteCount: number) => Uint8Array
+
+export async function issueMemberCertificate(parts: {
+  readonly authority: Authority
+  readonly subject: MemberSubject
+  readonly signingKeyHex: string
+  readonly nowMs: number
+  readonly random: Random
+}): Promise<Buffer> {
+  return issueCertificate({
+    authoritySeed: parts.authority.seed,
+    authorityDer: parts.authority.der,
+    subject: parts.subject,
+    signingKeyHex: parts.signingKeyHex,
+    notBeforeMs: parts.nowMs - BACKDATE_MS,
+    notAfterMs: parts.nowMs + CERTIFICATE_LIFE_MS,
+    serial: parts.random(16),
+  })
+}
+
+/** A certificate that lets its bearer join, and its key's seed. */
+export async function issueInviteCertificate(parts: {
+  readonly authority: Authority
+  readonly subject: InviteSubject
+  readonly nowMs: number
+  readonly lifeMs: number
+  readonly random: Random
+}): Promise<{ readonly seed: Buffer; readonly der: Buffer }> {
+  const seed = Buffer.from(parts.random(32))
+  const der = await issueCertificate({
+    authoritySeed: parts.authority.seed,
+    authorityDer: parts.authority.der,
+    subject: parts.subject,
+    signingKeyHex: signingKeyFromSeed(seed).publicKeyHex,
+    notBeforeMs: parts.nowMs - BACKDATE_MS,
+    notAfterMs: parts.nowMs + parts.lifeMs,
+    serial: parts.random(16),
+  })
+  return { seed, der }
+}
+
+/**
+ * Whether one more use of an invite may be claimed, given the claims known here. Two servers that are asked at once decide alike:
+ * while neither claim is issued, the lower member id stands and displaces the other.
+ */
+export function decideClaim(
+  known: readonly Claim[],
+  wanted: Pick<ClaimRequest, "memberId" | "uses">,
+): { readonly kind: "accepted"; readonly displaces: string | null } | { readonly kind: "used" } {
+  if (known.some((claim) => claim.memberId === wanted.memberId)) return { kind: "accepted", displaces: null }
+  if (known.length < wanted.uses) return { kind: "accepted", displaces: null }
+  const weakest = known
+    .filter((claim) => !claim.issued && claim.memberId > wanted.memberId)
+    .map((claim) => claim.memberId)
+    .sort()
+    .at(-1)
+  return weakest === undefined ? { kind: "used" } : { kind: "accepted", displaces: weakest }
+}
+
+export type IssuerParts = {
+  readonly site: SiteName
+  readonly clock: Clock
+  readonly random: Random
+  readonly state: ServerState
+  readonly authority: Authority
+  /** Read at each use: groups and keys change while the server runs. */
+  readonly secrets: () => MemberSecrets
+  readonly records: () => readonly ServerRecord[]
+  /** Asks every fellow server that answers; false when one of them refuses the claim. */
+  readonly askFellows: (claim: ClaimRequest) => Promise<boolean>
+}
+
+export class Issuer {
+  readonly #parts: IssuerParts
+
+  constructor(parts: IssuerParts) {
+    this.#parts = parts
+  }
+
+  /** Records a claim that this server or a fellow was asked for. */
+  claim(wanted: ClaimRequest): boolean {
+    const { state } = this.#parts
+    const decision = decideClaim(state.claims(wanted.inviteId), wanted)
+    if (decision.kind === "used") return false
+    if (decision.displaces !== null) state.withdrawClaim(wanted.inviteId, decision.displaces)
+    state.recordClaim(wanted, false)
+    return true
+  }
+
+  /** @throws {GridError} INVITE_USED, REQUEST_INVALID, CLOCK_WRONG */
+  async join(invite: InviteCertificate, request: JoinRequest): Promise<MembershipAnswer> {
+    const { clock, state, site } = this.#parts
+    requireSimilarClocks(clock.nowMs(), request.clockMs, "the server's clock")
+    const proof = inviteProof(invite.inviteId, request.signingKey, request.sealingKey)
+    if (!verify(request.signingKey, proof, Buffer.from(request.proof, "base64")))
+      throw new GridError("REQUEST_INVALID", "the join's proof is not a signature by the key that it names")
+    const memberId = memberIdOf(request.signingKey)
+    const claim: ClaimRequest = { inviteId: invite.inviteId, uses: invite.uses, memberId, expiresAtMs: invite.notAfterMs }
+    const used = () => new GridError("INVITE_USED", `it was for ${invite.uses} machine${invite.uses === 1 ? "" : "s"}; ask for another`)
+    if (!this.claim(claim)) throw used()
+    if (!(await this.#parts.askFellows(claim))) {
+      state.withdrawClaim(claim.inviteId, memberId)
+      throw used()
+    }
+    if (!state.claims(invite.inviteId).some((known) => known.memberId === memberId)) throw used()
+    state.recordClaim(claim, true)
+    return this.#answer(
+      {
+        kind: "member",
+        site,
+        role: invite.role,
+        memberId,
+        groups: invite.groups,
+        sealingKeyHex: request.sealingKey,
+      },
+      request.signingKey,
+    )
+  }
+
+  /** A new certificate for the same member, role, groups and keys. @throws {GridError} CLOCK_WRONG */
+  async renew(member: MemberCertificate, request: RenewRequest): Promise<MembershipAnswer> {
+    requireSimilarClocks(this.#parts.clock.nowMs(), request.clockMs, "the server's clock")
+    const { site, role, memberId, groups, sealingKeyHex } = member
+    return this.#answer({ kind: "member", site, role, memberId, groups, sealingKeyHex }, member.signingKeyHex)
+  }
+
+  /** The server's own certificate. */
+  async renewOwn(member: MemberCertificate): Promise<MemberCertificate> {
+    const der = await this.#certificate(member, member.signingKeyHex)
+    return readCertificate(der) as MemberCertificate
+  }
+
+  async #answer(subject: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
+    const plain = Buffer.from(JSON.stringify(secretsFor(subject, this.#parts.secrets())))
+    return {
+      certificate: (await this.#certificate(subject, signingKeyHex)).toString("base64"),
+      secrets: sealTo(subject.sealingKeyHex, MEMBERSHIP_PURPOSE, plain, this.#parts.random).toString("base64"),
+      servers: [...this.#parts.records()],
+    }
+  }
+
+  async #certificate({ site, role, memberId, groups, sealingKeyHex }: Omit<MemberSubject, "kind">, signingKeyHex: string): Promise<Buffer> {
+    const { authority, clock, random } = this.#parts
+    const subject: MemberSubject = { kind: "member", site, role, memberId, groups, sealingKeyHex }
+    return issueMemberCertificate({ authority, subject, signingKeyHex, nowMs: clock.nowMs(), random })
+  }
+}
+
+/** Clients get the keys of their groups; servers all keys with which any of them answers for the site. */
+function secretsFor(
+  subject: { readonly role: "server" | "client"; readonly groups: readonly GroupName[] },
+  all: MemberSecrets,
+): MemberSecrets {
+  if (subject.role === "server") return all
+  const named = new Set<string>(subject.groups)
+  return { groups: all.groups.filter((group) => named.has(group.name)) }
+}

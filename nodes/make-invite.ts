@@ -1,0 +1,75 @@
+/** Makes an invite from a server's home. The server need not run: the invite proves itself by the authority's signature. */
+import { encodeInvite } from "#crypto/invite.ts"
+import { Admission } from "#crypto/admission.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import type { GroupName } from "#core/identifiers.ts"
+import { authoritiesOf } from "#member/catalog-keeper.ts"
+import type { Home } from "#member/home.ts"
+import { distinct, ServerDirectory } from "#member/server-directory.ts"
+import { storedCatalog } from "#member/stored-catalog.ts"
+import { authorityOf } from "./authority.ts"
+import { issueInviteCertificate } from "./issuer.ts"
+
+/** Addresses put into an invite; more would only make the string longer. */
+const ADDRESSES_MAX = 4
+
+export type InviteOptions = {
+  readonly role: "server" | "client"
+  readonly group: GroupName
+  readonly uses: number
+  readonly lifeMs: number
+}
+export type InviteParts = { readonly home: Home; readonly clock: Clock; readonly random: (byteCount: number) => Uint8Array }
+
+/** @throws {GridError} GROUP_UNKNOWN, KEY_MISSING */
+export async function makeInvite(
+  parts: InviteParts,
+  options: InviteOptions,
+): Promise<{ readonly text: string; readonly expiresAtMs: number }> {
+  const { home, clock, random } = parts
+  const nowMs = clock.nowMs()
+  const { catalog } = await storedCatalog(home, nowMs)
+  const groups = catalog.site.groups.map((group) => group.name)
+  if (!groups.includes(options.group))
+    throw new GridError("GROUP_UNKNOWN", `${options.group}; the site ${home.site} has ${groups.join(", ")}`)
+  const authority = await authorityOf(home, catalog)
+  const inviteId = Buffer.from(random(16)).toString("hex")
+  const subject = { kind: "invite", site: home.site, inviteId, role: options.role, groups: [options.group], uses: options.uses } as const
+  const { seed, der } = await issueInviteCertificate({ authority, subject, nowMs, lifeMs: options.lifeMs, random })
+  const certificate = await home.certificate()
+  const directory = await ServerDirectory.open(
+    home,
+    new Admission({
+      clock,
+      site: home.site,
+      authorities: authoritiesOf(catalog),
+      revoked: [],
+      certificateDer: certificate.der,
+      signing: home.identity.signing,
+    }),
+  )
+  const api = distinct([...directory.addresses("api"), ...listening(home.listen.api), ...home.firstKnown.api])
+  const dht = distinct([...directory.addresses("dht"), ...listening(home.listen.dht), ...home.firstKnown.dht])
+  if (api.length === 0)
+    throw new GridError(
+      "SERVERS_UNREACHABLE",
+      "no server's address is known yet; start this one with 'imagegrid server run' and make the invite then",
+    )
+  const text = encodeInvite({
+    site: home.site,
+    rootDigest: home.rootDigest,
+    networkKey: home.networkKey,
+    authorityDer: authority.der,
+    certificateDer: der,
+    seed,
+    api: api.slice(0, ADDRESSES_MAX),
+    dht: dht.slice(0, ADDRESSES_MAX),
+  })
+  return { text, expiresAtMs: nowMs + options.lifeMs }
+}
+
+/** A configured address, unless its port is "any free one" and so known only while the server runs. */
+function listening(at: Home["listen"]["api"]): { host: string; port: number }[] {
+  return at === null || at.port === 0 ? [] : [at]
+}

@@ -1,0 +1,112 @@
+/**
+ * Every server of a site holds every image. A layer counts as held only after its pieces and its whole SHA-256 were checked
+ * and that was recorded; until then it is fetched from whoever has it.
+ */
+import type { Catalog } from "#trust/catalog.ts"
+import type { Layer } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { openLayerSession, requireSealedDigest } from "#member/layer-session.ts"
+import type { Member } from "#member/member.ts"
+import type { ServerState } from "./state.ts"
+
+/** Layers that are fetched at the same time. */
+const FETCHES_MAX = 4
+const RETRY_AFTER_MS = 15_000
+
+/** The layers of a catalog that are neither held nor being fetched, newest images first. */
+export function layersToFetch(catalog: Pick<Catalog, "images">, held: ReadonlySet<string>, fetching: ReadonlySet<string>): Layer[] {
+  const wanted = [...catalog.images.values()]
+    .sort((a, b) => b.publishedAtMs - a.publishedAtMs)
+    .flatMap((manifest) => manifest.layers)
+    .filter((layer) => !held.has(layer.infohash) && !fetching.has(layer.infohash))
+  return [...new Map(wanted.map((layer) => [layer.infohash, layer])).values()]
+}
+
+export class Replicator {
+  readonly #member: Member
+  readonly #state: ServerState
+  readonly #held: Set<string>
+  readonly #fetching = new Map<string, Promise<void>>()
+  readonly #stopping = new AbortController()
+  #retry: NodeJS.Timeout | null = null
+
+  private constructor(member: Member, state: ServerState) {
+    this.#member = member
+    this.#state = state
+    this.#held = new Set(state.wholeLayers().map((layer) => layer.infohash))
+  }
+
+  /** Seeds what is held and goes on to fetch what is not, now and with each new catalog. */
+  static async start(member: Member, state: ServerState): Promise<Replicator> {
+    const replicator = new Replicator(member, state)
+    const layers = [...member.catalogs.catalog.images.values()].flatMap((manifest) => manifest.layers)
+    for (const layer of layers) {
+      if (!replicator.#held.has(layer.infohash)) continue
+      if (await member.layers.isWhole(layer.infohash)) {
+        await openLayerSession(member, layer, member.layers)
+      } else {
+        member.log.warn({ infohash: layer.infohash }, "a layer that was held is damaged or gone; it is fetched again")
+        replicator.#held.delete(layer.infohash)
+        state.forgetWholeLayer(layer.infohash)
+      }
+    }
+    member.catalogs.onChange(() => replicator.#step())
+    replicator.#step()
+    return replicator
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort()
+    if (this.#retry !== null) clearTimeout(this.#retry)
+    await Promise.allSettled(this.#fetching.values())
+  }
+
+  #step(): void {
+    if (this.#stopping.signal.aborted) return
+    const wanted = layersToFetch(this.#member.catalogs.catalog, this.#held, new Set(this.#fetching.keys()))
+    for (const layer of wanted.slice(0, FETCHES_MAX - this.#fetching.size)) {
+      const fetch = this.#fetch(layer).then(
+        () => {
+          this.#fetching.delete(layer.infohash)
+          this.#step()
+        },
+        (error: unknown) => {
+          this.#fetching.delete(layer.infohash)
+          this.#fetchFailed(layer, error)
+        },
+      )
+      this.#fetching.set(layer.infohash, fetch)
+    }
+  }
+
+  async #fetch(layer: Layer): Promise<void> {
+    const { signal } = this.#stopping
+    const startedMs = this.#member.clock.nowMs()
+    const session = await openLayerSession(this.#member, layer, this.#member.layers, signal)
+    await session.whenComplete(signal)
+    await session.pieces.sync()
+    try {
+      await requireSealedDigest(session.pieces, layer)
+    } catch (error) {
+      if (error instanceof GridError && error.code === "DIGEST_MISMATCH") {
+        await session.close()
+        await this.#member.layers.remove(layer.infohash)
+      }
+      throw error
+    }
+    const nowMs = this.#member.clock.nowMs()
+    this.#state.recordWholeLayer(layer, nowMs)
+    this.#held.add(layer.infohash)
+    this.#member.log.info({ infohash: layer.infohash, sealedBytes: layer.sealedBytes, tookMs: nowMs - startedMs }, "layer held")
+  }
+
+  #fetchFailed(layer: Layer, error: unknown): void {
+    if (this.#stopping.signal.aborted) return
+    const reason = error instanceof Error ? error.message : "unknown"
+    this.#member.log.warn({ infohash: layer.infohash, reason }, "layer not fetched; it will be tried again")
+    this.#retry ??= setTimeout(() => {
+      this.#retry = null
+      this.#step()
+    }, RETRY_AFTER_MS)
+  }
+}

@@ -1,0 +1,168 @@
+/** An image server: the API, the seeding of every image of the site, and what keeps it in step with its fellows. */
+import { randomBytes } from "node:crypto"
+import type { Logger } from "pino"
+import { formatAddress } from "#core/address.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import type { Publication, ServerStatus } from "#core/wire.ts"
+import type { Home } from "#member/home.ts"
+import { Member } from "#member/member.ts"
+import { renewalDue } from "#member/renewal.ts"
+import { storedCatalog } from "#member/stored-catalog.ts"
+import { makeServerRecord } from "#member/server-directory.ts"
+import type { MemberCertificate } from "#crypto/certificate.ts"
+import { listenApi } from "./api.ts"
+import { askFellows, exchangeRecords, hintFellows } from "./fellows.ts"
+import { authorityOf, type Authority } from "./authority.ts"
+import { Issuer, issueMemberCertificate } from "./issuer.ts"
+import { publicationFiles, requireLayersHeld } from "./publication.ts"
+import { Replicator } from "./replicator.ts"
+import { ServerState } from "./state.ts"
+
+/** How often fellows are asked for news that no hint told of. */
+const EXCHANGE_INTERVAL_MS = 15_000
+/** A timestamp with less than this left is signed anew: half of its life (trust/repository.ts). */
+const TIMESTAMP_HALF_LIFE_MS = 36 * 3_600_000
+
+export type ServerParts = { readonly home: Home; readonly clock: Clock; readonly logger: Logger }
+
+export class ImageServer implements AsyncDisposable {
+  readonly #stack: AsyncDisposableStack
+  readonly #member: Member
+  readonly apiAddress: string
+
+  private constructor(stack: AsyncDisposableStack, member: Member, apiAddress: string) {
+    this.#stack = stack
+    this.#member = member
+    this.apiAddress = apiAddress
+  }
+
+  get member(): Member {
+    return this.#member
+  }
+
+  /** Takes the home's lock for as long as it runs. @throws {GridError} HOME_IN_USE, ADDRESS_IN_USE, ROLE_WRONG, HOME_INVALID */
+  static async start(parts: ServerParts): Promise<ImageServer> {
+    const { home, clock, logger } = parts
+    if (home.role !== "server" || home.listen.api === null)
+      throw new GridError(
+        "ROLE_WRONG",
+        `${home.directory} is a client's home; 'server run' needs one made by 'site create' or a join as a server`,
+      )
+    await using stack = new AsyncDisposableStack()
+    const lock = home.lock()
+    stack.defer(() => lock.release())
+    const authority = await authorityOf(home, (await storedCatalog(home, clock.nowMs())).catalog)
+    await renewOwnCertificate(home, authority, clock)
+
+    const member = stack.adopt(await Member.start({ home, clock, log: logger }), (open) => open.close())
+    const state = stack.adopt(new ServerState(home.path("state.sqlite")), (open) => open.close())
+    const issuer = new Issuer({
+      site: home.site,
+      clock,
+      random: randomBytes,
+      state,
+      authority,
+      secrets: () => member.secrets,
+      records: () => member.directory.records(),
+      askFellows: (claim) => askFellows(member, claim),
+    })
+    stack.adopt(await Replicator.start(member, state), (open) => open.close())
+    const exchange = async () => {
+      await exchangeRecords(member)
+      await member.catalogs.refresh()
+    }
+    const warn = (what: string) => (error: unknown) => logger.warn({ reason: error instanceof Error ? error.message : "unknown" }, what)
+
+    const api = await listenApi(
+      {
+        member,
+        issuer,
+        logger,
+        status: () => statusOf(member, state),
+        publish: async (publication) => {
+          const files = publicationFiles(publication)
+          await requireLayersHeld(member.layers, files)
+          await member.catalogs.publish(files)
+          void hintFellows(member)
+        },
+        hinted: (timestampVersion) => {
+          if (timestampVersion > member.catalogs.catalog.timestampVersion) exchange().catch(warn("news was not fetched"))
+        },
+      },
+      home.listen.api,
+    )
+    stack.defer(() => api.close())
+
+    const announceSelf = () =>
+      member.directory.consider([
+        makeServerRecord(
+          {
+            memberId: home.memberId,
+            seq: clock.nowMs(),
+            api: formatAddress(api.address),
+            swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
+            dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
+            certificate: member.certificate.der.toString("base64"),
+          },
+          home.identity.signing,
+        ),
+      ])
+    await announceSelf()
+    await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
+
+    const upkeep = async () => {
+      state.forgetExpiredClaims(clock.nowMs())
+      if (renewalDue(member.certificate, clock.nowMs())) {
+        await member.takeMembership(await issuer.renewOwn(member.certificate), null)
+        await announceSelf()
+      }
+      await exchange()
+      await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
+    }
+    const runUpkeep = () => void upkeep().catch(warn("upkeep failed; it will be tried again"))
+    runUpkeep()
+    const timer = setInterval(runUpkeep, EXCHANGE_INTERVAL_MS)
+    stack.defer(() => clearInterval(timer))
+    member.catalogs.onChange(() => void hintFellows(member))
+    logger.info(
+      {
+        site: home.site,
+        memberId: home.memberId,
+        api: formatAddress(api.address),
+        swarm: formatAddress(member.swarm.address),
+        dht: formatAddress(member.dht.address),
+      },
+      "server runs",
+    )
+    return new ImageServer(stack.move(), member, formatAddress(api.address))
+  }
+
+  /** Stops answering, then seeding, then saves what is left to save. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync()
+  }
+}
+
+function statusOf(member: Member, state: ServerState): ServerStatus {
+  const { catalog } = member.catalogs
+  return {
+    memberId: member.home.memberId,
+    site: member.home.site,
+    catalogTimestampVersion: catalog.timestampVersion,
+    catalogExpiresAtMs: catalog.expiresAtMs,
+    layers: state.wholeLayers() as ServerStatus["layers"],
+    clockMs: member.clock.nowMs(),
+  }
+}
+
+/** A server has the authority's key, so its own certificate never keeps it from starting. */
+async function renewOwnCertificate(home: Home, authority: Authority, clock: Clock): Promise<void> {
+  const nowMs = clock.nowMs()
+  const old: MemberCertificate = await home.certificate()
+  if (!renewalDue(old, nowMs) && nowMs >= old.notBeforeMs) return
+  const { site, role, memberId, groups, sealingKeyHex } = old
+  const subject = { kind: "member", site, role, memberId, groups, sealingKeyHex } as const
+  const der = await issueMemberCertificate({ authority, subject, signingKeyHex: old.signingKeyHex, nowMs, random: randomBytes })
+  await home.saveCertificate(der)
+}
