@@ -1,0 +1,193 @@
+/**
+ * Who may talk to this member. A connection is admitted only when its certificate was signed by an authority of the site, is
+ * current, is of a role that is allowed here and is not revoked: in the handshake, and again whenever `onChange` fires.
+ */
+import { constants, X509Certificate } from "node:crypto"
+import { createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket, type TlsOptions } from "node:tls"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import type { SiteName } from "#core/identifiers.ts"
+import { parseCertificate, readCertificate, type Certificate } from "./certificate.ts"
+import type { SigningKey } from "./identity.ts"
+
+/** What a certificate may be used as. A holder of an invite may join, and nothing else. */
+export type AdmittedAs = "server" | "client" | "invite"
+
+export type AdmissionParts = {
+  readonly clock: Clock
+  readonly site: SiteName
+  /** DER of the authorities whose members are admitted. */
+  readonly authorities: readonly Uint8Array[]
+  /** Ids of members and invites that are refused whatever their certificate says. */
+  readonly revoked: Iterable<string>
+  /** This member's own certificate, of `signing`. */
+  readonly certificateDer: Uint8Array
+  readonly signing: SigningKey
+}
+export type AdmissionChange = Partial<Pick<AdmissionParts, "authorities" | "revoked" | "certificateDer">>
+
+/** AES-128-GCM first: the fastest with hardware AES (FACTS.md). */
+const CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+const HANDSHAKE_TIMEOUT_MS = 10_000
+
+/** The current answer to "who is admitted"; the owner replaces it as the site document and the own certificate change. */
+export class Admission {
+  readonly #clock: Clock
+  readonly #site: SiteName
+  readonly #signing: SigningKey
+  readonly #listeners = new Set<() => void>()
+  #authorities: readonly X509Certificate[]
+  #revoked: ReadonlySet<string>
+  #certificate: Certificate
+  /** One OpenSSL context for all dialled connections: making one costs more than a signature. */
+  #dialContext: SecureContext | null = null
+
+  constructor({ clock, site, authorities, revoked, certificateDer, signing }: AdmissionParts) {
+    this.#clock = clock
+    this.#site = site
+    this.#signing = signing
+    this.#authorities = authorities.map(readAuthority)
+    this.#revoked = new Set(revoked)
+    this.#certificate = this.#ownCertificate(certificateDer)
+  }
+
+  get site(): SiteName {
+    return this.#site
+  }
+
+  /** This member's own certificate. */
+  get certificate(): Certificate {
+    return this.#certificate
+  }
+
+  /**
+   * Takes a newer site document's or an own renewed certificate's word, then tells the listeners.
+   * @throws {GridError} CERTIFICATE_INVALID; nothing has changed then
+   */
+  update(change: AdmissionChange): void {
+    const authorities = change.authorities?.map(readAuthority) ?? this.#authorities
+    const certificate = change.certificateDer === undefined ? this.#certificate : this.#ownCertificate(change.certificateDer)
+    const revoked = change.revoked === undefined ? this.#revoked : new Set(change.revoked)
+    const same =
+      sameAuthorities(authorities, this.#authorities) &&
+      certificate.der.equals(this.#certificate.der) &&
+      revoked.symmetricDifference(this.#revoked).size === 0
+    if (same) return
+    this.#authorities = authorities
+    this.#certificate = certificate
+    this.#revoked = revoked
+    this.#dialContext = null
+    for (const listener of this.#listeners) listener()
+  }
+
+  /**
+   * Calls `listener` after every change: time to hand `tlsServerOptions()` to `server.setSecureContext()` and to ask
+   * `admitSocket` again for every live connection. Returns how to stop.
+   */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** For tls.createServer and server.setSecureContext. The owner still asks `admitSocket` which role came. */
+  tlsServerOptions(): TlsOptions {
+    return { ...this.#contextOptions(), requestCert: true, rejectUnauthorized: true, handshakeTimeout: HANDSHAKE_TIMEOUT_MS }
+  }
+
+  /** For tls.connect. The handshake fails unless the answering end is admitted as one of `allowed`; names and addresses prove nothing. */
+  tlsClientOptions(allowed: readonly AdmittedAs[] = ["server", "client"]): ConnectionOptions {
+    this.#dialContext ??= createSecureContext(this.#contextOptions())
+    return {
+      minVersion: "TLSv1.3",
+      maxVersion: "TLSv1.3",
+      secureContext: this.#dialContext,
+      rejectUnauthorized: true,
+      checkServerIdentity: (_host, peer) => {
+        try {
+          this.admit(peer.raw, allowed)
+          return undefined
+        } catch (error) {
+          return error instanceof Error ? error : new Error(String(error))
+        }
+      },
+    }
+  }
+
+  /**
+   * The certificate of a finished handshake, checked now.
+   * @throws {GridError} as `admit`
+   */
+  admitSocket(socket: Pick<TLSSocket, "getPeerX509Certificate">, allowed: readonly AdmittedAs[]): Certificate {
+    const peer = socket.getPeerX509Certificate()
+    if (peer === undefined) throw new GridError("CERTIFICATE_INVALID", "the connection showed no certificate")
+    return this.admit(peer.raw, allowed)
+  }
+
+  /**
+   * The certificate's meaning, when its holder is admitted as one of `allowed` at this moment.
+   * @throws {GridError} CERTIFICATE_INVALID, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID
+   */
+  admit(certificateDer: Uint8Array, allowed: readonly AdmittedAs[]): Certificate {
+    const certificate = readCertificate(certificateDer)
+    const id = certificate.kind === "member" ? certificate.memberId : certificate.inviteId
+    const issuer = this.#issuerOf(certificate)
+    if (issuer === null)
+      throw new GridError("CERTIFICATE_INVALID", `${certificate.kind} ${id} is not certified by an authority of ${this.#site}`)
+    if (certificate.site !== this.#site)
+      throw new GridError("CERTIFICATE_INVALID", `${certificate.kind} ${id} is of site ${certificate.site}, not ${this.#site}`)
+    this.#requireCurrent(certificate.notBeforeMs, certificate.notAfterMs, `certificate of ${certificate.kind} ${id}`)
+    this.#requireCurrent(issuer.validFromDate.getTime(), issuer.validToDate.getTime(), `authority of ${this.#site}`)
+    if (this.#revoked.has(id)) throw new GridError("CERTIFICATE_INVALID", `${certificate.kind} ${id} was revoked by ${this.#site}`)
+    const as = certificate.kind === "invite" ? "invite" : certificate.role
+    if (!allowed.includes(as))
+      throw new GridError("CERTIFICATE_INVALID", `${id} is certified as ${as}; here ${allowed.join(" or ")} is needed`)
+    return certificate
+  }
+
+  #issuerOf(certificate: Certificate): X509Certificate | null {
+    const parsed = new X509Certificate(certificate.der)
+    return this.#authorities.find((authority) => parsed.checkIssued(authority) && parsed.verify(authority.publicKey)) ?? null
+  }
+
+  #requireCurrent(notBeforeMs: number, notAfterMs: number, what: string): void {
+    const nowMs = this.#clock.nowMs()
+    const here = `this machine's clock says ${new Date(nowMs).toISOString()}`
+    if (nowMs < notBeforeMs)
+      throw new GridError("CERTIFICATE_NOT_YET_VALID", `${what} begins at ${new Date(notBeforeMs).toISOString()}, and ${here}`)
+    if (nowMs >= notAfterMs)
+      throw new GridError("CERTIFICATE_EXPIRED", `${what} ended at ${new Date(notAfterMs).toISOString()}, and ${here}`)
+  }
+
+  #ownCertificate(der: Uint8Array): Certificate {
+    const certificate = readCertificate(der)
+    if (certificate.signingKeyHex !== this.#signing.publicKeyHex)
+      throw new GridError("CERTIFICATE_INVALID", "the own certificate is not for the own key")
+    return certificate
+  }
+
+  #contextOptions(): TlsOptions {
+    return {
+      minVersion: "TLSv1.3",
+      maxVersion: "TLSv1.3",
+      ciphers: CIPHERS,
+      honorCipherOrder: true,
+      sigalgs: "ed25519",
+      // Every connection shows its certificate: without tickets, and with no session kept here, none is resumed.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      key: this.#signing.privateKey.export({ format: "pem", type: "pkcs8" }),
+      cert: new X509Certificate(this.#certificate.der).toString(),
+      ca: this.#authorities.map(String),
+    }
+  }
+}
+
+function readAuthority(der: Uint8Array): X509Certificate {
+  const parsed = parseCertificate(der)
+  if (!parsed.ca || parsed.publicKey.asymmetricKeyType !== "ed25519" || !parsed.verify(parsed.publicKey))
+    throw new GridError("CERTIFICATE_INVALID", "not a self-signed Ed25519 authority")
+  return parsed
+}
+
+function sameAuthorities(a: readonly X509Certificate[], b: readonly X509Certificate[]): boolean {
+  return a.length === b.length && a.every((authority, position) => b[position]?.raw.equals(authority.raw) === true)
+}
