@@ -73,9 +73,12 @@ export class TreeOrder {
   readonly #open: ByteString[] = []
 
   /** Null when the entry may stand here, otherwise why not. */
-  fault(path: ByteString, kind: EntryKind): string | null {
+  fault(entry: Entry): string | null {
+    const { path, kind } = entry
     const fault = pathFault(path)
     if (fault !== null) return fault
+    if (kind === "hardlink" && (pathFault(entry.target) !== null || comparePaths(entry.target, path) >= 0))
+      return "is a hard link to what does not stand before it"
     const last = this.#last
     if (last === null) {
       if (path !== "." || kind !== "directory") return "stands where the top directory must be"

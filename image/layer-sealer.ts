@@ -99,7 +99,7 @@ export class LayerSealer {
 
   /** A promise to wait for before the next `write` when the compressor or the disk is behind. */
   pace(): Promise<void> | undefined {
-    return this.#failure === null && this.#waiting.length < 2 ? undefined : this.#caughtUp()
+    return this.#failure === null && this.#waiting.length < 4 ? undefined : this.#caughtUp()
   }
 
   /** @throws {GridError} DISK_FULL */
@@ -140,7 +140,7 @@ export class LayerSealer {
   }
 
   async #caughtUp(): Promise<void> {
-    while (this.#waiting.length >= 2 && this.#failure === null) await this.#compressed
+    while (this.#waiting.length >= 4 && this.#failure === null) await this.#compressed
     // A disk slower than the compressor sets the pace from here on.
     await this.#writing
     this.#check()

@@ -161,7 +161,7 @@ export class TarReader {
   }
 
   #begin(entry: Entry, block: Buffer, pax: PaxRecords): void {
-    const fault = this.#order.fault(entry.path, entry.kind)
+    const fault = this.#order.fault(entry)
     if (fault !== null) throw new TarFault(`the name ${quoted(entry.path)} ${fault}`)
     const stored = pax.size ?? octal(block, 124, 12, "size")
     if (stored > 0 && entry.kind !== "file") throw new TarFault(`${quoted(entry.path)} is no file and has ${stored} bytes`)
@@ -321,8 +321,7 @@ function entryOf(block: Buffer, kind: EntryKind, pax: PaxRecords): Entry {
     case "char-device":
     case "block-device":
       return { ...common, kind, major: octal(block, 329, 8, "device"), minor: octal(block, 337, 8, "device") }
-    case "directory":
-    case "fifo":
+    default:
       return { ...common, kind }
   }
 }

@@ -10,7 +10,7 @@
 import { GridError } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { bytesOf, byteString, escapeBytes, printable, unescapeBytes, type ByteString } from "./byte-string.ts"
-import { pathFault, TreeOrder, type Entry, type EntryKind, type Xattr } from "./entry.ts"
+import { TreeOrder, type Entry, type EntryKind, type Xattr } from "./entry.ts"
 
 const FIRST_LINE = '{"format":"imagegrid-index-1"}\n'
 /** A path of 4 KiB and all extended attributes that Linux lets one inode have on common file systems. */
@@ -79,7 +79,7 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
     }
     entryCount += 1
     const entry = decodeEntry(line.text, entryCount)
-    const fault = order.fault(entry.path, entry.kind)
+    const fault = order.fault(entry)
     if (fault !== null) refuse(entryCount, `the name ${JSON.stringify(printable(entry.path).slice(0, 300))} ${fault}`)
     if (entry.kind === "file") fileBytes += entry.size
     const owner = `${entry.uid}:${entry.gid}`
@@ -184,7 +184,7 @@ function entryOf(fields: Record<string, unknown>): Entry | null {
     case "symlink":
     case "hardlink": {
       const target = bytesIn(fields["target"])
-      if (target === null || target === "" || (kind === "hardlink" && pathFault(target) !== null)) return null
+      if (target === null || target === "") return null
       return { ...common, kind, target }
     }
     case "char-device":
