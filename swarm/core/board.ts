@@ -1,0 +1,316 @@
+/**
+ * The pieces of one torrent. Each is in exactly one state: `missing`, `partial` (begun), `verifying` or `held`; a missing one is in
+ * exactly one of two rarity orders, that of the window or that of the rest.
+ */
+import { BLOCK_BYTES, pieceBytesAt, type Torrent } from "#core/torrent.ts"
+import type { Bitfield } from "./bitfield.ts"
+import type { Limits } from "./limits.ts"
+import type { BlockSpan } from "./messages.ts"
+import { PartialPiece } from "./partial-piece.ts"
+import type { PeerState } from "./peer-state.ts"
+import { shuffle, type Random } from "./random.ts"
+import { RarityOrder } from "./rarity-order.ts"
+
+export type TorrentShape = Pick<Torrent, "pieceCount" | "pieceBytes" | "contentBytes">
+
+const MISSING = 0
+const PARTIAL = 1
+const VERIFYING = 2
+const HELD = 3
+
+/** Partial pieces looked at for one decision. */
+const PARTIALS_SEEN = 64
+
+export class Board {
+  readonly shape: TorrentShape
+  readonly held: Bitfield
+  /** Grows whenever blocks become free that a peer found none of before. */
+  version = 0
+  /** Pieces given up since this was last emptied: whoever keeps their blocks may forget them. */
+  readonly givenUp: number[] = []
+  readonly #limits: Limits
+  readonly #random: Random
+  readonly #state: Uint8Array
+  /** How many peers have each piece, those that have all of them aside. */
+  readonly #counts: Uint16Array
+  readonly #inWindow: RarityOrder
+  readonly #beyond: RarityOrder
+  readonly #partials = new Map<number, PartialPiece>()
+  /** Partials with blocks that nobody is asked for. */
+  readonly #open = new Set<PartialPiece>()
+  /** Who sent which block of a piece that failed its digest, until it is held or one sender is to blame. */
+  readonly #disputed = new Map<number, readonly (string | null)[]>()
+  #verifyingCount = 0
+  #windowFirst = 0
+  #windowEnd: number
+  #head = 0
+
+  constructor(shape: TorrentShape, held: Bitfield, limits: Limits, random: Random) {
+    this.shape = shape
+    this.held = held
+    this.#limits = limits
+    this.#random = random
+    this.#state = new Uint8Array(shape.pieceCount)
+    this.#counts = new Uint16Array(shape.pieceCount)
+    this.#inWindow = new RarityOrder(shape.pieceCount)
+    this.#beyond = new RarityOrder(shape.pieceCount)
+    this.#windowEnd = shape.pieceCount
+    const missing: number[] = []
+    for (let piece = 0; piece < shape.pieceCount; piece += 1) {
+      if (held.has(piece)) this.#state[piece] = HELD
+      else missing.push(piece)
+    }
+    shuffle(missing, 0, missing.length, random)
+    for (const piece of missing) this.#inWindow.insert(piece, 0)
+  }
+
+  get complete(): boolean {
+    return this.held.complete
+  }
+
+  get blocksPerPiece(): number {
+    return Math.ceil(this.shape.pieceBytes / BLOCK_BYTES)
+  }
+
+  blockId(piece: number, block: number): number {
+    return piece * this.blocksPerPiece + block
+  }
+
+  spanOf(blockId: number): BlockSpan {
+    const piece = Math.floor(blockId / this.blocksPerPiece)
+    const offset = (blockId % this.blocksPerPiece) * BLOCK_BYTES
+    return { piece, offset, length: Math.min(BLOCK_BYTES, pieceBytesAt(this.shape, piece) - offset) }
+  }
+
+  partial(piece: number): PartialPiece | null {
+    return this.#partials.get(piece) ?? null
+  }
+
+  isMissing(piece: number): boolean {
+    return this.#state[piece] === MISSING
+  }
+
+  countOf(piece: number): number {
+    return this.#counts[piece] ?? 0
+  }
+
+  /** Nothing is left to ask for that nobody is asked for. */
+  get endGame(): boolean {
+    return this.#inWindow.size === 0 && this.#beyond.size === 0 && this.#open.size === 0
+  }
+
+  /** One peer more has the piece. */
+  raise(piece: number): void {
+    const count = this.countOf(piece)
+    this.#counts[piece] = count + 1
+    this.#inWindow.raise(piece, count)
+    this.#beyond.raise(piece, count)
+  }
+
+  /** One peer less has the piece. */
+  lower(piece: number): void {
+    const count = this.countOf(piece)
+    if (count === 0) return
+    this.#counts[piece] = count - 1
+    this.#inWindow.lower(piece, count)
+    this.#beyond.lower(piece, count)
+  }
+
+  /** Pieces from `first` on go before the others from now. */
+  moveWindow(first: number): void {
+    const windowed = this.#windowEnd < this.shape.pieceCount || this.#windowFirst > 0
+    const end = Math.min(this.shape.pieceCount, first + this.#limits.windowPieces)
+    const changedFrom = windowed ? Math.min(first, this.#windowFirst) : 0
+    const changedTo = windowed ? Math.max(end, this.#windowEnd) : this.shape.pieceCount
+    this.#windowFirst = first
+    this.#windowEnd = end
+    this.#head = first
+    for (let piece = changedFrom; piece < changedTo; piece += 1) {
+      if (!this.isMissing(piece)) continue
+      const [from, to] = this.#isInWindow(piece) ? [this.#beyond, this.#inWindow] : [this.#inWindow, this.#beyond]
+      if (!from.has(piece)) continue
+      from.remove(piece, this.countOf(piece))
+      to.insert(piece, this.countOf(piece))
+    }
+    this.version += 1
+  }
+
+  /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. */
+  take(peer: PeerState): BlockSpan | null {
+    if (peer.exhaustedAt === this.version) return null
+    const partial = this.#usablePartial(peer) ?? this.#begin(peer)
+    const block = partial?.takeOpen(peer.number) ?? null
+    if (partial === null || block === null) {
+      peer.exhaustedAt = this.version
+      return null
+    }
+    peer.current = partial
+    if (partial.openCount === 0) this.#open.delete(partial)
+    return partial.span(block)
+  }
+
+  /**
+   * End game: a block that another is asked for and that `peer` is likely to bring sooner, noted as asked of both. One of the
+   * two is withdrawn when the other comes; no block is asked of three.
+   */
+  takeTwice(peer: PeerState, slowness: (other: number) => number): BlockSpan | null {
+    const own = slowness(peer.number)
+    let worst: { readonly partial: PartialPiece; readonly block: number } | null = null
+    let worstSlowness = own * 1.5
+    for (const partial of this.#partials.values()) {
+      if (partial.solo !== null || partial.missingCount === 0 || !peer.have.has(partial.piece)) continue
+      for (let block = 0; block < partial.blockCount; block += 1) {
+        const asked = partial.askedFor(block)
+        const only = asked[0]
+        if (asked.length !== 1 || only === undefined || only === peer.number || partial.has(block)) continue
+        const other = slowness(only)
+        if (other <= worstSlowness) continue
+        worst = { partial, block }
+        worstSlowness = other
+      }
+    }
+    if (worst === null) return null
+    worst.partial.ask(worst.block, peer.number)
+    return worst.partial.span(worst.block)
+  }
+
+  /** `peer` will not bring this block. */
+  release(span: BlockSpan, peer: PeerState): void {
+    const partial = this.#partials.get(span.piece)
+    if (partial === undefined) return
+    partial.release(span.offset / BLOCK_BYTES, peer.number)
+    if (peer.current === partial) peer.current = null
+    // Begun anew by one peer: that of a disputed piece must send all of it.
+    if (partial.untouched || (partial.solo === peer.number && partial.unasked)) this.giveUp(partial.piece)
+    else if (partial.openCount > 0) this.#open.add(partial)
+    this.version += 1
+  }
+
+  /**
+   * A block came. `kept`: it was needed, `others` were asked for it too, and `completes` the piece. Null: it came before, or is of a
+   * piece that is no longer fetched from this peer.
+   */
+  receive(span: BlockSpan, peer: PeerState): { readonly others: readonly number[]; readonly completes: boolean } | null {
+    const partial = this.#partials.get(span.piece)
+    const block = span.offset / BLOCK_BYTES
+    if (partial === undefined || partial.has(block) || (partial.solo !== null && partial.solo !== peer.number)) return null
+    const others = partial.receive(block, peer.number, peer.key)
+    if (partial.openCount === 0) this.#open.delete(partial)
+    if (partial.missingCount > 0) return { others, completes: false }
+    this.#state[span.piece] = VERIFYING
+    this.#verifyingCount += 1
+    if (peer.current === partial) peer.current = null
+    return { others, completes: true }
+  }
+
+  /** The piece is in the store. Returns who sent each block of an earlier, corrupt attempt. */
+  stored(piece: number): readonly (string | null)[] | null {
+    if (this.#state[piece] !== VERIFYING) return null
+    this.#state[piece] = HELD
+    this.#verifyingCount -= 1
+    this.#partials.delete(piece)
+    this.held.set(piece)
+    const suppliers = this.#disputed.get(piece) ?? null
+    this.#disputed.delete(piece)
+    return suppliers
+  }
+
+  /** The piece failed its digest and is missing again. Returns the only one who can be to blame; null when several sent parts of it. */
+  corrupt(piece: number): string | null {
+    const partial = this.#partials.get(piece)
+    if (partial === undefined || this.#state[piece] !== VERIFYING) return null
+    this.#verifyingCount -= 1
+    const senders = new Set(partial.suppliers)
+    if (senders.size > 1) this.#disputed.set(piece, partial.suppliers)
+    this.giveUp(piece)
+    return senders.size === 1 ? (partial.suppliers[0] ?? null) : null
+  }
+
+  /** What was begun of the piece is forgotten; it is missing again. */
+  giveUp(piece: number): void {
+    const partial = this.#partials.get(piece)
+    if (partial === undefined) return
+    this.#partials.delete(piece)
+    this.#open.delete(partial)
+    this.givenUp.push(piece)
+    this.#state[piece] = MISSING
+    this.#orderOf(piece).insert(piece, this.countOf(piece))
+    this.#head = Math.min(this.#head, piece < this.#windowFirst ? this.#head : piece)
+    this.version += 1
+  }
+
+  /** For tests and statistics: how many pieces are in each state. */
+  census(): { missing: number; partial: number; verifying: number; held: number } {
+    return {
+      missing: this.#inWindow.size + this.#beyond.size,
+      partial: this.#partials.size - this.#verifyingCount,
+      verifying: this.#verifyingCount,
+      held: this.held.count,
+    }
+  }
+
+  #isInWindow(piece: number): boolean {
+    return piece >= this.#windowFirst && piece < this.#windowEnd
+  }
+
+  #orderOf(piece: number): RarityOrder {
+    return this.#isInWindow(piece) ? this.#inWindow : this.#beyond
+  }
+
+  #usable(partial: PartialPiece | null, peer: PeerState): partial is PartialPiece {
+    if (partial === null || partial.openCount === 0 || !peer.have.has(partial.piece)) return false
+    return this.#partials.get(partial.piece) === partial && (partial.solo === null || partial.solo === peer.number)
+  }
+
+  /** A begun piece: its own, one at the head of the window, else the oldest. */
+  #usablePartial(peer: PeerState): PartialPiece | null {
+    if (this.#usable(peer.current, peer)) return peer.current
+    let seen = 0
+    for (const partial of this.#open) {
+      if (this.#usable(partial, peer)) return partial
+      seen += 1
+      if (seen === PARTIALS_SEEN) break
+    }
+    return null
+  }
+
+  #begin(peer: PeerState): PartialPiece | null {
+    if (this.#partials.size * this.shape.pieceBytes >= this.#limits.pendingBytes && !this.#giveUpOneUnasked()) return null
+    const piece = this.#choose(peer)
+    if (piece === null) return null
+    this.#orderOf(piece).remove(piece, this.countOf(piece))
+    this.#state[piece] = PARTIAL
+    const solo = this.#disputed.has(piece) ? peer.number : null
+    const partial = new PartialPiece(piece, pieceBytesAt(this.shape, piece), BLOCK_BYTES, solo)
+    this.#partials.set(piece, partial)
+    this.#open.add(partial)
+    return partial
+  }
+
+  #choose(peer: PeerState): number | null {
+    const has = (piece: number) => peer.have.has(piece)
+    if (this.#windowEnd < this.shape.pieceCount || this.#windowFirst > 0) {
+      while (this.#head < this.#windowEnd && this.held.has(this.#head)) this.#head += 1
+      for (let piece = this.#head, seen = 0; piece < this.#windowEnd && seen < this.#limits.windowHeadPieces; piece += 1) {
+        if (this.held.has(piece)) continue
+        seen += 1
+        if (this.isMissing(piece) && has(piece)) return piece
+      }
+    }
+    while (peer.suggested.length > 0) {
+      const piece = peer.suggested.shift()
+      if (piece !== undefined && this.isMissing(piece) && has(piece)) return piece
+    }
+    return this.#inWindow.rarest(has, this.#random) ?? this.#beyond.rarest(has, this.#random)
+  }
+
+  /** Makes room where pieces were begun that nobody brings any more. */
+  #giveUpOneUnasked(): boolean {
+    for (const partial of this.#partials.values()) {
+      if (partial.missingCount === 0 || !partial.unasked) continue
+      this.giveUp(partial.piece)
+      return true
+    }
+    return false
+  }
+}

@@ -1,0 +1,66 @@
+/** What happens to a torrent, and what is to be done about it. */
+import type { Address } from "#core/address.ts"
+import type { BlockSpan, ControlMessage, Message } from "./messages.ts"
+
+/** A connection's number, given by the shell and never used twice. */
+export type PeerNumber = number
+
+export type PeerRole = "server" | "client"
+
+export type CoreEvent<Block> =
+  /** Both handshakes are done. `key` is the member's id; `dialled` the address, when we dialled. */
+  | {
+      readonly kind: "connected"
+      readonly peer: PeerNumber
+      readonly key: string
+      readonly role: PeerRole
+      readonly dialled: Address | null
+    }
+  /** The extension handshake (BEP 10) came. `listen` is where the peer can be dialled. */
+  | {
+      readonly kind: "introduced"
+      readonly peer: PeerNumber
+      readonly listen: Address | null
+      readonly exchangesPeers: boolean
+      readonly requestQueueLimit: number
+    }
+  | { readonly kind: "message"; readonly peer: PeerNumber; readonly message: Message<Block> }
+  /** Addresses from a peer (BEP 11), or from elsewhere when `from` is null; `given` ones are dialled before others. */
+  | { readonly kind: "addresses"; readonly from: PeerNumber | null; readonly given: boolean; readonly addresses: readonly Address[] }
+  /** One `upload` effect is with the operating system now. */
+  | { readonly kind: "uploaded"; readonly peer: PeerNumber; readonly bytes: number }
+  /** The piece matched its digest and can be read. `wrongBlocks`: positions in the piece that differed in an earlier, corrupt attempt. */
+  | { readonly kind: "piece-stored"; readonly piece: number; readonly wrongBlocks: readonly number[] }
+  | { readonly kind: "piece-corrupt"; readonly piece: number }
+  /** The store takes no more: what is held is still served. */
+  | { readonly kind: "store-failed"; readonly piece: number }
+  | { readonly kind: "dial-failed"; readonly address: Address }
+  | { readonly kind: "window"; readonly firstPiece: number }
+  | { readonly kind: "gone"; readonly peer: PeerNumber }
+  | { readonly kind: "tick" }
+
+export type DisconnectReason =
+  /** Broke the protocol. */
+  | "misbehaved"
+  /** Sent data that fails its digest. */
+  | "corrupt"
+  | "banned"
+  | "silent"
+  /** Leaves what we send unread. */
+  | "unread"
+  /** Neither needs anything from the other. */
+  | "both-complete"
+
+export type CoreEffect<Block> =
+  | { readonly kind: "send"; readonly peer: PeerNumber; readonly message: ControlMessage }
+  /** To be answered with `uploaded`. */
+  | { readonly kind: "upload"; readonly peer: PeerNumber; readonly blocks: readonly BlockSpan[] }
+  | { readonly kind: "keep-block"; readonly piece: number; readonly offset: number; readonly block: Block }
+  /** All blocks of the piece are kept: to be answered with `piece-stored`, `piece-corrupt` or `store-failed`. */
+  | { readonly kind: "verify"; readonly piece: number }
+  /** The blocks kept of this piece are given up. */
+  | { readonly kind: "drop-piece"; readonly piece: number }
+  | { readonly kind: "exchange-peers"; readonly peer: PeerNumber; readonly added: readonly Address[]; readonly dropped: readonly Address[] }
+  | { readonly kind: "disconnect"; readonly peer: PeerNumber; readonly reason: DisconnectReason; readonly detail: string }
+  /** To be answered with `connected` or `dial-failed`. */
+  | { readonly kind: "dial"; readonly address: Address }

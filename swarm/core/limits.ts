@@ -1,0 +1,75 @@
+/** Every number by which the core decides, in one place; bounds first, tuning after. */
+
+export const defaultLimits = {
+  /** Connections of one torrent. */
+  peers: 200,
+  /** Peers unchoked at a time. */
+  uploadSlots: 100,
+  /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */
+  requestsQueued: 512,
+  /** Messages of no use that a peer may send in a row, and what it regains each second. */
+  uselessBurst: 5_000,
+  uselessPerSecond: 2_000,
+  /** Proposals (BEP 6 suggest) kept of one peer. */
+  suggestions: 64,
+  /** Addresses remembered for one torrent, and taken from one message. */
+  addresses: 2_000,
+  addressesPerMessage: 100,
+  /** Offences after which a member is not admitted to the torrent again. */
+  offences: 3,
+
+  /** Requests in flight of one peer: at least, and at most. */
+  requestsFloor: 2,
+  requestsCeiling: 256,
+  /** Requests in flight cover this time at the peer's rate, more where the path itself takes longer. */
+  horizonMs: 250,
+  horizonMaxMs: 2_000,
+  /** Requests in flight of all peers cover this time at the rate of all. */
+  sharedHorizonMs: 1_000,
+  /** All peers together may always have this many in flight. */
+  sharedFloor: 64,
+  /** Bytes of pieces that are begun or being verified. */
+  pendingBytes: 192 * 1024 * 1024,
+  /** A peer that leaves requests without a block for this long loses them to others: at first, at least, at most. */
+  stallFirstMs: 5_000,
+  stallMinMs: 2_000,
+  stallMaxMs: 15_000,
+  /** A peer that owes an answer and says nothing for this long is dropped. */
+  silentOwingMs: 20_000,
+  /** A peer that says nothing at all for this long is dropped (BEP 3: keep-alives come every two minutes, ours every 30 s). */
+  silentMs: 120_000,
+  keepAliveMs: 30_000,
+  /** A peer that does not take one upload turn in this time is dropped. */
+  unreadMs: 30_000,
+  /** After a refused request. */
+  refusedPauseMs: 500,
+
+  /** One upload turn: at least a block, at most this; between them, this time at the peer's rate. */
+  uploadTurnBytes: 256 * 1024,
+  uploadTurnMs: 50,
+  uploadTurnsInFlight: 2,
+  /** A choked peer that waits takes the slot of the one that had it longest. */
+  slotTurnMs: 10_000,
+
+  /** Pieces ahead of the unpacker among which the rarest is chosen before all others. */
+  windowPieces: 192,
+  /** First missing pieces of the window that go before everything else. */
+  windowHeadPieces: 3,
+  /** Pieces next in file order among which a holder of everything chooses what it proposes. */
+  offerBandPieces: 128,
+  /** What is proposed to one peer covers this time at its rate, at least two pieces. */
+  offerHorizonMs: 500,
+  /** A proposal that is not taken up in this time is made to another. */
+  offerLapsesMs: 5_000,
+
+  /** Dialled until this many connections stand in all, and this many that we dialled; given addresses beyond that. */
+  connectionsWanted: 12,
+  dialledWanted: 6,
+  givenWanted: 16,
+  halfOpen: 8,
+  redialFirstMs: 1_000,
+  redialMaxMs: 60_000,
+  peerExchangeMs: 2_000,
+} as const
+
+export type Limits = { readonly [name in keyof typeof defaultLimits]: number }

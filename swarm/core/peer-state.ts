@@ -1,0 +1,93 @@
+/** What the core knows of one connected peer; every list in it is bounded. */
+import type { Address } from "#core/address.ts"
+import type { Bitfield } from "./bitfield.ts"
+import type { PeerNumber, PeerRole } from "./events.ts"
+import type { BlockSpan } from "./messages.ts"
+import { ReactiveRate } from "./rate.ts"
+import type { PartialPiece } from "./partial-piece.ts"
+
+export class PeerState {
+  readonly number: PeerNumber
+  readonly key: string
+  readonly role: PeerRole
+  readonly dialled: Address | null
+  readonly connectedAtMs: number
+  readonly have: Bitfield
+  /** The first message told what the peer has (BEP 6). */
+  introducedPieces = false
+  /** Where others can dial it; null until it says so. */
+  listen: Address | null = null
+  exchangesPeers = false
+  /** Most requests that the peer takes at a time (`reqq` of BEP 10). */
+  requestQueueLimit = 250
+
+  /** We choke the peer. */
+  choking = true
+  chokedOrUnchokedAtMs: number
+  /** The peer wants something from us. */
+  interested = false
+  /** The peer chokes us. */
+  chokes = true
+  /** We told the peer that we want something. */
+  told: "interested" | "not-interested" = "not-interested"
+  /** Pieces that it has and we do not hold. */
+  useful = 0
+  /** Nothing could be asked of it when the board had this version (Board.version). */
+  exhaustedAt = -1
+  /** Pieces that it proposed (BEP 6 suggest), oldest first. */
+  readonly suggested: number[] = []
+  /** The piece that it works on. */
+  current: PartialPiece | null = null
+
+  /** Blocks asked for, and when. */
+  readonly asked = new Map<number, number>()
+  /** Blocks asked for and withdrawn; the peer still owes an answer (BEP 6). */
+  readonly withdrawn = new Set<number>()
+  /** Not asked for anything before. */
+  pausedUntilMs = 0
+  /** It let its requests lapse and has sent no block since. */
+  stalled = false
+  /** Grows each time a request that had lapsed was answered after all. */
+  patience = 1
+  lastBlockAtMs: number
+  lastHeardAtMs: number
+  /** Shortest time from a request to its block: what the path itself takes. */
+  shortestDelayMs = Number.POSITIVE_INFINITY
+  readonly download: ReactiveRate
+
+  /** Blocks it asked for, in order. */
+  readonly uploads: BlockSpan[] = []
+  uploadTurns = 0
+  uploadingSinceMs = 0
+  readonly upload: ReactiveRate
+  /** Pieces that we proposed and it has not asked for, and when. */
+  readonly offers = new Map<number, number>()
+
+  lastSentAtMs: number
+  /** Messages in excess that it may still send; refilled with time. */
+  tolerance: number
+  /** Addresses told to it (BEP 11), by their text. */
+  readonly toldOf = new Map<string, Address>()
+  lastExchangeAtMs = Number.NEGATIVE_INFINITY
+
+  constructor(
+    number: PeerNumber,
+    parts: { readonly key: string; readonly role: PeerRole; readonly dialled: Address | null; readonly have: Bitfield },
+    tolerance: number,
+    nowMs: number,
+  ) {
+    this.number = number
+    this.key = parts.key
+    this.role = parts.role
+    this.dialled = parts.dialled
+    this.have = parts.have
+    this.tolerance = tolerance
+    this.connectedAtMs = nowMs
+    this.chokedOrUnchokedAtMs = nowMs
+    this.lastBlockAtMs = nowMs
+    this.lastHeardAtMs = nowMs
+    this.lastSentAtMs = nowMs
+    this.download = new ReactiveRate(nowMs)
+    this.upload = new ReactiveRate(nowMs)
+  }
+}

@@ -1,0 +1,723 @@
+/**
+ * Decides for one torrent: whom to ask for which block, whom to send what, whom to dial, whom to drop. It does no I/O, reads no clock and draws
+ * from the seeded randomness it is given, so that the same events always have the same effects.
+ *
+ * A block is asked for at most twice at a time, a request is answered exactly once (BEP 6), and a peer that breaks a rule is gone in the
+ * same step.
+ */
+import { formatAddress, type Address } from "#core/address.ts"
+import { GridError } from "#core/errors.ts"
+import { BLOCK_BYTES, pieceBytesAt } from "#core/torrent.ts"
+import { AddressBook } from "./address-book.ts"
+import { Bitfield } from "./bitfield.ts"
+import { Board, type TorrentShape } from "./board.ts"
+import type { CoreEffect, CoreEvent, DisconnectReason, PeerNumber } from "./events.ts"
+import { defaultLimits, type Limits } from "./limits.ts"
+import type { BlockSpan, ControlMessage, Message } from "./messages.ts"
+import { Offers } from "./offers.ts"
+import { PeerState } from "./peer-state.ts"
+import type { Random } from "./random.ts"
+import { ReactiveRate } from "./rate.ts"
+
+/** How often `tick` is due. */
+export const TICK_MS = 100
+/** Members remembered for their offences. */
+const OFFENDERS_MAX = 10_000
+
+export type CoreStatistics = {
+  downloadedBytes: number
+  uploadedBytes: number
+  fromServersBytes: number
+  fromClientsBytes: number
+  /** Blocks that came and were not needed. */
+  duplicateBytes: number
+  corruptPieces: number
+}
+
+export class TorrentCore<Block> {
+  readonly statistics: CoreStatistics = {
+    downloadedBytes: 0,
+    uploadedBytes: 0,
+    fromServersBytes: 0,
+    fromClientsBytes: 0,
+    duplicateBytes: 0,
+    corruptPieces: 0,
+  }
+  readonly #board: Board
+  readonly #limits: Limits
+  readonly #addresses: AddressBook
+  readonly #peers = new Map<PeerNumber, PeerState>()
+  /** Pieces to tell all peers of, at the next tick. */
+  readonly #news: number[] = []
+  readonly #offers: Offers | null
+  readonly #offences = new Map<string, number>()
+  readonly #download: ReactiveRate
+  #inFlight = 0
+  #unchokedCount = 0
+  #slotsTurnedAtMs = 0
+  #taking = true
+  #nowMs: number
+  #effects: CoreEffect<Block>[] = []
+
+  constructor(
+    parts: { readonly shape: TorrentShape; readonly held: Bitfield; readonly random: Random; readonly nowMs: number },
+    options: Partial<Limits> = {},
+  ) {
+    this.#limits = { ...defaultLimits, ...options }
+    this.#nowMs = parts.nowMs
+    this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
+    this.#addresses = new AddressBook(this.#limits, parts.random)
+    this.#download = new ReactiveRate(parts.nowMs)
+    this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, this.#limits.offerBandPieces, parts.random) : null
+  }
+
+  get held(): Bitfield {
+    return this.#board.held
+  }
+
+  get complete(): boolean {
+    return this.#board.complete
+  }
+
+  get peerCount(): number {
+    return this.#peers.size
+  }
+
+  /** Connected peers that lack a piece that we hold. */
+  get peersInNeed(): number {
+    let count = 0
+    for (const peer of this.#peers.values()) if (peer.interested && this.held.countBeyond(peer.have) > 0) count += 1
+    return count
+  }
+
+  /** For tests: how many pieces are in each state, and how many requests are in flight. */
+  census(): ReturnType<Board["census"]> & { readonly inFlight: number; readonly unchoked: number } {
+    return { ...this.#board.census(), inFlight: this.#inFlight, unchoked: this.#unchokedCount }
+  }
+
+  /** Takes one event at a time that never runs backwards; returns what is to be done, in order. */
+  step(event: CoreEvent<Block>, nowMs: number): readonly CoreEffect<Block>[] {
+    this.#nowMs = Math.max(this.#nowMs, nowMs)
+    this.#effects = []
+    switch (event.kind) {
+      case "connected":
+        this.#connected(event)
+        break
+      case "introduced":
+        this.#introduced(event)
+        break
+      case "message":
+        this.#message(event.peer, event.message)
+        break
+      case "addresses":
+        this.#learnAddresses(event)
+        break
+      case "uploaded":
+        this.#uploaded(event.peer, event.bytes)
+        break
+      case "piece-stored":
+        this.#stored(event.piece, event.wrongBlocks)
+        break
+      case "piece-corrupt":
+        this.#corrupt(event.piece)
+        break
+      case "store-failed":
+        this.#taking = false
+        this.#board.corrupt(event.piece)
+        break
+      case "dial-failed":
+        this.#addresses.failed(event.address, this.#nowMs)
+        break
+      case "window":
+        this.#board.moveWindow(event.firstPiece)
+        this.#refillAll()
+        break
+      case "gone":
+        this.#remove(event.peer, "lost")
+        break
+      case "tick":
+        this.#tick()
+        break
+    }
+    for (const piece of this.#board.givenUp.splice(0)) this.#effects.push({ kind: "drop-piece", piece })
+    return this.#effects
+  }
+
+  // Peers that come and go.
+
+  #connected(event: CoreEvent<Block> & { kind: "connected" }): void {
+    const have = new Bitfield(this.held.pieceCount)
+    const peer = new PeerState(event.peer, { ...event, have }, this.#limits.uselessBurst, this.#nowMs)
+    this.#peers.set(peer.number, peer)
+    if (event.dialled !== null) this.#addresses.connected(event.dialled)
+    if ((this.#offences.get(peer.key) ?? 0) >= this.#limits.offences)
+      return this.#disconnect(peer, "banned", "this member broke the rules before")
+    if (this.held.complete) this.#send(peer, { type: "have-all" })
+    else if (this.held.count === 0) this.#send(peer, { type: "have-none" })
+    else this.#send(peer, { type: "bitfield", bits: Uint8Array.from(this.held.bytes) })
+  }
+
+  #introduced(event: CoreEvent<Block> & { kind: "introduced" }): void {
+    const peer = this.#peers.get(event.peer)
+    if (peer === undefined) return
+    peer.listen = event.listen
+    peer.exchangesPeers = event.exchangesPeers
+    peer.requestQueueLimit = Math.max(1, event.requestQueueLimit)
+    if (event.listen !== null) {
+      this.#addresses.add(event.listen, false, this.#nowMs)
+      this.#addresses.connected(event.listen)
+    }
+    this.#exchangePeers(peer)
+  }
+
+  #disconnect(peer: PeerState, reason: DisconnectReason, detail: string): void {
+    this.#effects.push({ kind: "disconnect", peer: peer.number, reason, detail })
+    if (reason === "misbehaved") this.#offend(peer.key, 1)
+    if (reason === "corrupt") this.#offend(peer.key, this.#limits.offences)
+    this.#remove(peer.number, reason === "corrupt" || reason === "banned" ? "exclude" : "lost")
+  }
+
+  #offend(key: string, weight: number): void {
+    if (this.#offences.size >= OFFENDERS_MAX && !this.#offences.has(key)) return
+    this.#offences.set(key, (this.#offences.get(key) ?? 0) + weight)
+  }
+
+  /** Nobody is served or asked any more under this member id. */
+  #ban(key: string): void {
+    this.#offend(key, this.#limits.offences)
+    for (const peer of this.#peers.values()) if (peer.key === key) this.#disconnect(peer, "corrupt", "sent data that fails its digest")
+  }
+
+  #remove(number: PeerNumber, how: "lost" | "exclude"): void {
+    const peer = this.#peers.get(number)
+    if (peer === undefined) return
+    this.#peers.delete(number)
+    if (!peer.choking) this.#unchokedCount -= 1
+    for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, this.#nowMs)
+    const hadRequests = peer.asked.size > 0
+    this.#releaseAll(peer)
+    this.#countPieces(peer, (piece) => this.#board.lower(piece))
+    for (const piece of peer.offers.keys()) this.#offers?.giveBack(piece)
+    this.#fillSlots()
+    if (hadRequests) this.#refillAll()
+    for (const other of this.#peers.values()) this.#offer(other)
+  }
+
+  /** Peers that have everything are not counted: they make no piece rarer than another. */
+  #countPieces(peer: PeerState, change: (piece: number) => void): void {
+    if (peer.have.complete || peer.have.count === 0) return
+    for (let piece = 0; piece < peer.have.pieceCount; piece += 1) if (peer.have.has(piece)) change(piece)
+  }
+
+  // What peers say.
+
+  #message(number: PeerNumber, message: Message<Block>): void {
+    const peer = this.#peers.get(number)
+    if (peer === undefined) return
+    peer.lastHeardAtMs = this.#nowMs
+    try {
+      this.#take(peer, message)
+    } catch (error) {
+      if (!(error instanceof GridError)) throw error
+      this.#disconnect(peer, "misbehaved", error.detail)
+    }
+  }
+
+  #take(peer: PeerState, message: Message<Block>): void {
+    switch (message.type) {
+      case "keep-alive":
+        return this.#useless(peer, "keep-alives")
+      case "have-all":
+        return this.#takePieces(peer, Bitfield.full(this.held.pieceCount))
+      case "have-none":
+        return this.#takePieces(peer, new Bitfield(this.held.pieceCount))
+      case "bitfield":
+        return this.#takePieces(peer, Bitfield.fromPeer(this.held.pieceCount, message.bits))
+      default:
+    }
+    if (!peer.introducedPieces) throw misbehaved(`"${message.type}" before telling which pieces it has`)
+    switch (message.type) {
+      case "choke":
+        this.#useless(peer, "chokes")
+        peer.chokes = true
+        return
+      case "unchoke":
+        this.#useless(peer, "unchokes")
+        peer.chokes = false
+        return this.#refill(peer)
+      case "interested":
+      case "not-interested":
+        this.#useless(peer, "changes of interest")
+        peer.interested = message.type === "interested"
+        this.#fillSlots()
+        return this.#offer(peer)
+      case "have":
+        return this.#takeHave(peer, message.piece)
+      case "suggest":
+        return this.#takeSuggestion(peer, message.piece)
+      case "allowed-fast":
+        // Off-spec: BEP 6 lets a choked peer ask for these. Slots here are many and short, so we wait for ours.
+        this.#requirePiece(message.piece)
+        return this.#useless(peer, "allowed-fast")
+      case "request":
+        return this.#takeRequest(peer, message)
+      case "cancel":
+        return this.#takeCancel(peer, message)
+      case "reject":
+        return this.#takeReject(peer, message)
+      case "block":
+        return this.#takeBlock(peer, message)
+    }
+  }
+
+  #useless(peer: PeerState, what: string): void {
+    peer.tolerance -= 1
+    if (peer.tolerance < 0) throw misbehaved(`too many messages of no use, last of them ${what}`)
+  }
+
+  #requirePiece(piece: number): void {
+    if (piece >= this.held.pieceCount) throw misbehaved(`piece ${piece} of a torrent of ${this.held.pieceCount}`)
+  }
+
+  #requireSpan(span: BlockSpan): void {
+    this.#requirePiece(span.piece)
+    if (span.length < 1 || span.length > BLOCK_BYTES || span.offset + span.length > pieceBytesAt(this.#board.shape, span.piece))
+      throw misbehaved(`${span.length} bytes at ${span.offset} of piece ${span.piece}`)
+  }
+
+  #takePieces(peer: PeerState, have: Bitfield): void {
+    if (peer.introducedPieces) throw misbehaved("told its pieces twice")
+    peer.introducedPieces = true
+    for (let piece = 0; piece < have.pieceCount; piece += 1) if (have.has(piece)) peer.have.set(piece)
+    peer.useful = have.countBeyond(this.held)
+    if (this.#parted(peer)) return
+    this.#countPieces(peer, (piece) => {
+      this.#board.raise(piece)
+      this.#offers?.spread(piece)
+    })
+    this.#tellInterest(peer)
+    this.#fillSlots()
+    this.#offer(peer)
+  }
+
+  #takeHave(peer: PeerState, piece: number): void {
+    this.#requirePiece(piece)
+    if (!peer.have.set(piece)) return this.#useless(peer, "pieces told before")
+    if (peer.have.complete) {
+      // From now on it is one of those that have everything.
+      for (let other = 0; other < peer.have.pieceCount; other += 1) if (other !== piece) this.#board.lower(other)
+      if (this.#parted(peer)) return
+    } else this.#board.raise(piece)
+    if (this.#offers !== null) {
+      this.#offers.spread(piece)
+      if (peer.offers.delete(piece)) this.#offer(peer)
+    }
+    if (this.held.has(piece)) return
+    peer.useful += 1
+    peer.exhaustedAt = -1
+    this.#tellInterest(peer)
+    this.#refill(peer)
+  }
+
+  #takeSuggestion(peer: PeerState, piece: number): void {
+    this.#requirePiece(piece)
+    if (!peer.have.has(piece)) throw misbehaved("proposed a piece that it lacks")
+    if (!this.#board.isMissing(piece)) return this.#useless(peer, "proposals")
+    if (peer.suggested.length >= this.#limits.suggestions) {
+      peer.suggested.shift()
+      this.#useless(peer, "proposals")
+    }
+    peer.suggested.push(piece)
+    this.#refill(peer)
+  }
+
+  // Downloading.
+
+  #takeReject(peer: PeerState, span: BlockSpan): void {
+    this.#requireSpan(span)
+    const id = this.#blockIdOf(span)
+    if (peer.withdrawn.delete(id)) return
+    if (!peer.asked.has(id)) throw misbehaved("refused what was not asked for")
+    this.#release(peer, id)
+    if (!peer.chokes) {
+      this.#useless(peer, "refusals")
+      peer.pausedUntilMs = this.#nowMs + this.#limits.refusedPauseMs
+    }
+    this.#refillAll()
+  }
+
+  #takeBlock(peer: PeerState, message: Message<Block> & { type: "block" }): void {
+    this.#requireSpan(message)
+    const id = this.#blockIdOf(message)
+    const askedAtMs = peer.asked.get(id)
+    if (askedAtMs !== undefined) {
+      peer.asked.delete(id)
+      this.#inFlight -= 1
+      peer.shortestDelayMs = Math.min(peer.shortestDelayMs, this.#nowMs - askedAtMs)
+    } else if (peer.withdrawn.delete(id)) {
+      if (peer.stalled) peer.patience = Math.min(4, peer.patience * 2)
+    } else throw misbehaved("sent a block that was not asked for")
+    if (this.#board.spanOf(id).length !== message.length) throw misbehaved("sent a block of another length than asked for")
+    peer.stalled = false
+    peer.lastBlockAtMs = this.#nowMs
+    peer.download.add(message.length)
+    this.#download.add(message.length)
+    this.statistics.downloadedBytes += message.length
+    if (peer.role === "server") this.statistics.fromServersBytes += message.length
+    else this.statistics.fromClientsBytes += message.length
+    const received = this.#taking ? this.#board.receive(message, peer) : null
+    if (received === null) {
+      this.statistics.duplicateBytes += message.length
+      if (askedAtMs !== undefined) this.#board.release(message, peer)
+    } else {
+      this.#effects.push({ kind: "keep-block", piece: message.piece, offset: message.offset, block: message.block })
+      for (const other of received.others) {
+        const loser = this.#peers.get(other)
+        if (loser !== undefined) this.#withdraw(loser, id)
+      }
+      if (received.completes) this.#effects.push({ kind: "verify", piece: message.piece })
+    }
+    this.#refill(peer)
+  }
+
+  #blockIdOf(span: BlockSpan): number {
+    if (span.offset % BLOCK_BYTES !== 0) throw misbehaved(`a block at ${span.offset}, which is no multiple of ${BLOCK_BYTES}`)
+    return this.#board.blockId(span.piece, span.offset / BLOCK_BYTES)
+  }
+
+  /** How many requests this peer may have in flight: its rate over the time that the path takes, within the bound that all share. */
+  #allowance(peer: PeerState): number {
+    const limits = this.#limits
+    if (peer.stalled) return peer.withdrawn.size === 0 ? 1 : 0
+    const shared = Math.max(limits.sharedFloor, (this.#download.bytesPerSecond * limits.sharedHorizonMs) / 1000 / BLOCK_BYTES)
+    const horizonMs = Number.isFinite(peer.shortestDelayMs)
+      ? Math.min(limits.horizonMaxMs, Math.max(limits.horizonMs, 2 * peer.shortestDelayMs))
+      : limits.horizonMs
+    const floor = this.#inFlight >= shared ? 1 : limits.requestsFloor
+    const wanted = Math.ceil((peer.download.bytesPerSecond * horizonMs) / 1000 / BLOCK_BYTES)
+    const room = Math.max(floor, Math.floor(shared - this.#inFlight + peer.asked.size))
+    return Math.min(Math.max(floor, wanted), room, limits.requestsCeiling, peer.requestQueueLimit)
+  }
+
+  /** Asks `peer` for more, when enough has come to make it worth a packet. */
+  #refill(peer: PeerState): void {
+    if (!this.#taking || peer.chokes || peer.useful === 0 || !peer.introducedPieces || this.#nowMs < peer.pausedUntilMs) return
+    const allowance = this.#allowance(peer)
+    if (peer.asked.size > allowance - Math.max(1, allowance >> 2)) return
+    while (peer.asked.size < allowance) {
+      const span = this.#board.take(peer) ?? this.#takeTwice(peer)
+      if (span === null) break
+      this.#ask(peer, span)
+    }
+  }
+
+  #takeTwice(peer: PeerState): BlockSpan | null {
+    if (peer.asked.size >= this.#limits.requestsFloor || peer.stalled || !this.#board.endGame) return null
+    return this.#board.takeTwice(peer, (number) => {
+      const other = this.#peers.get(number)
+      if (other === undefined) return Number.POSITIVE_INFINITY
+      // Time until all that it is asked for has come; of a peer whose rate is unknown little is expected.
+      return (other.asked.size + (other === peer ? 1 : 0)) / Math.max(1, other.download.bytesPerSecond / BLOCK_BYTES)
+    })
+  }
+
+  #ask(peer: PeerState, span: BlockSpan): void {
+    const id = this.#blockIdOf(span)
+    // The answer to an earlier request of the same block, withdrawn since, is as good.
+    if (peer.withdrawn.delete(id)) peer.asked.set(id, this.#nowMs)
+    else {
+      if (peer.asked.size === 0) peer.lastBlockAtMs = this.#nowMs
+      peer.asked.set(id, this.#nowMs)
+      this.#send(peer, { type: "request", ...span })
+    }
+    this.#inFlight += 1
+  }
+
+  /** Another brought the block. */
+  #withdraw(peer: PeerState, id: number): void {
+    if (!peer.asked.delete(id)) return
+    this.#inFlight -= 1
+    peer.withdrawn.add(id)
+    this.#send(peer, { type: "cancel", ...this.#board.spanOf(id) })
+    this.#refill(peer)
+  }
+
+  #release(peer: PeerState, id: number): void {
+    if (!peer.asked.delete(id)) return
+    this.#inFlight -= 1
+    this.#board.release(this.#board.spanOf(id), peer)
+  }
+
+  #releaseAll(peer: PeerState): void {
+    for (const id of [...peer.asked.keys()]) this.#release(peer, id)
+  }
+
+  #refillAll(): void {
+    for (const peer of this.#peers.values()) this.#refill(peer)
+  }
+
+  #tellInterest(peer: PeerState): void {
+    const now = peer.useful > 0 && this.#taking ? "interested" : "not-interested"
+    if (now === peer.told) return
+    peer.told = now
+    this.#send(peer, { type: now })
+  }
+
+  #stored(piece: number, wrongBlocks: readonly number[]): void {
+    const suppliers = this.#board.stored(piece)
+    this.#news.push(piece)
+    for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
+    const liars = new Set(wrongBlocks.map((block) => suppliers?.[block] ?? null))
+    for (const liar of liars) if (liar !== null) this.#ban(liar)
+    if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
+  }
+
+  /** Two that have everything stay connected, to pass on addresses, only while there is plenty of room for others. */
+  #parted(peer: PeerState): boolean {
+    if (!this.complete || !peer.have.complete || this.#peers.size <= this.#limits.peers / 2) return false
+    this.#disconnect(peer, "both-complete", "neither needs anything")
+    return true
+  }
+
+  #corrupt(piece: number): void {
+    this.statistics.corruptPieces += 1
+    const liar = this.#board.corrupt(piece)
+    if (liar !== null) this.#ban(liar)
+    this.#refillAll()
+  }
+
+  // Uploading.
+
+  #takeRequest(peer: PeerState, { piece, offset, length }: BlockSpan): void {
+    const span = { piece, offset, length }
+    this.#requireSpan(span)
+    if (peer.choking || !this.held.has(piece)) {
+      this.#useless(peer, "requests that can't be met")
+      return this.#send(peer, { type: "reject", ...span })
+    }
+    if (peer.uploads.length >= this.#limits.requestsQueued) throw misbehaved(`more than ${this.#limits.requestsQueued} requests at a time`)
+    peer.uploads.push(span)
+    this.#offers?.spread(piece)
+    if (peer.offers.delete(piece)) this.#offer(peer)
+    this.#upload(peer)
+  }
+
+  #takeCancel(peer: PeerState, { piece, offset, length }: BlockSpan): void {
+    this.#useless(peer, "cancels")
+    const at = peer.uploads.findIndex((span) => span.piece === piece && span.offset === offset && span.length === length)
+    // The block may be on its way.
+    if (at < 0) return
+    peer.uploads.splice(at, 1)
+    this.#send(peer, { type: "reject", piece, offset, length })
+  }
+
+  #upload(peer: PeerState): void {
+    const turnBytes = Math.min(this.#limits.uploadTurnBytes, (peer.upload.bytesPerSecond * this.#limits.uploadTurnMs) / 1000)
+    while (peer.uploads.length > 0 && peer.uploadTurns < this.#limits.uploadTurnsInFlight) {
+      let bytes = 0
+      let count = 0
+      while (count < peer.uploads.length && (count === 0 || bytes < turnBytes)) {
+        bytes += peer.uploads[count]?.length ?? 0
+        count += 1
+      }
+      if (peer.uploadTurns === 0) peer.uploadingSinceMs = this.#nowMs
+      peer.uploadTurns += 1
+      peer.lastSentAtMs = this.#nowMs
+      this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
+    }
+  }
+
+  #uploaded(number: PeerNumber, bytes: number): void {
+    this.statistics.uploadedBytes += bytes
+    const peer = this.#peers.get(number)
+    if (peer === undefined) return
+    peer.uploadTurns -= 1
+    peer.uploadingSinceMs = this.#nowMs
+    peer.upload.add(bytes)
+    this.#upload(peer)
+  }
+
+  /** Everyone is unchoked while there are slots; beyond, those that wait take turns. */
+  #fillSlots(): void {
+    for (const peer of this.#peers.values()) {
+      if (!peer.choking || !peer.introducedPieces || peer.have.complete) continue
+      if (this.#unchokedCount >= this.#limits.uploadSlots && !this.#takeSlotFromIdle()) return
+      this.#setChoking(peer, false)
+    }
+  }
+
+  /** Someone who wants nothing gives way to one who does. */
+  #takeSlotFromIdle(): boolean {
+    const waits = [...this.#peers.values()].some((peer) => peer.choking && peer.interested)
+    if (!waits) return false
+    for (const peer of this.#peers.values())
+      if (!peer.choking && !peer.interested) {
+        this.#setChoking(peer, true)
+        return true
+      }
+    return false
+  }
+
+  #turnSlots(): void {
+    if (this.#nowMs - this.#slotsTurnedAtMs < this.#limits.slotTurnMs) return
+    this.#slotsTurnedAtMs = this.#nowMs
+    const longest = (choking: boolean) => {
+      let found: PeerState | null = null
+      for (const peer of this.#peers.values()) {
+        if (peer.choking !== choking || (choking && !peer.interested)) continue
+        if (found === null || peer.chokedOrUnchokedAtMs < found.chokedOrUnchokedAtMs) found = peer
+      }
+      return found
+    }
+    const waiting = longest(true)
+    const served = longest(false)
+    if (waiting === null || served === null || this.#unchokedCount < this.#limits.uploadSlots) return
+    this.#setChoking(served, true)
+    this.#setChoking(waiting, false)
+  }
+
+  #setChoking(peer: PeerState, choking: boolean): void {
+    peer.choking = choking
+    peer.chokedOrUnchokedAtMs = this.#nowMs
+    this.#unchokedCount += choking ? -1 : 1
+    this.#send(peer, { type: choking ? "choke" : "unchoke" })
+    if (!choking) return
+    for (const span of peer.uploads.splice(0)) this.#send(peer, { type: "reject", ...span })
+  }
+
+  /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
+  #offer(peer: PeerState): void {
+    if (this.#offers === null || !peer.interested || peer.choking) return
+    const ahead = (peer.upload.bytesPerSecond * this.#limits.offerHorizonMs) / 1000 / this.#board.shape.pieceBytes
+    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(2, Math.ceil(ahead)))
+    while (peer.offers.size < wanted) {
+      const piece = this.#offers.take()
+      if (piece === null) return
+      peer.offers.set(piece, this.#nowMs)
+      this.#send(peer, { type: "suggest", piece })
+    }
+  }
+
+  // What time brings.
+
+  #tick(): void {
+    this.#download.settle(this.#nowMs)
+    for (const peer of [...this.#peers.values()]) {
+      peer.download.settle(this.#nowMs)
+      peer.upload.settle(this.#nowMs)
+      peer.tolerance = Math.min(this.#limits.uselessBurst, peer.tolerance + (this.#limits.uselessPerSecond * TICK_MS) / 1000)
+      this.#tellNews(peer)
+      this.#lapseOffers(peer)
+      if (this.#dropIfDead(peer)) continue
+      this.#stall(peer)
+      this.#tellInterest(peer)
+      if (this.#nowMs - peer.lastExchangeAtMs >= this.#limits.peerExchangeMs) this.#exchangePeers(peer)
+      if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
+    }
+    this.#news.length = 0
+    this.#turnSlots()
+    this.#refillAll()
+    this.#dial()
+  }
+
+  /** Tells of new pieces those who lack them. */
+  #tellNews(peer: PeerState): void {
+    for (const piece of this.#news) if (!peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+  }
+
+  #lapseOffers(peer: PeerState): void {
+    for (const [piece, offeredAtMs] of peer.offers) {
+      if (this.#nowMs - offeredAtMs < this.#limits.offerLapsesMs) break
+      peer.offers.delete(piece)
+      this.#offers?.giveBack(piece)
+    }
+    this.#offer(peer)
+  }
+
+  #dropIfDead(peer: PeerState): boolean {
+    const owes = peer.asked.size + peer.withdrawn.size > 0
+    const quietMs = this.#nowMs - peer.lastHeardAtMs
+    if (quietMs >= this.#limits.silentMs || (owes && quietMs >= this.#limits.silentOwingMs)) {
+      this.#disconnect(peer, "silent", `nothing heard for ${quietMs} ms`)
+      return true
+    }
+    if (peer.uploadTurns === 0 || this.#nowMs - peer.uploadingSinceMs < this.#limits.unreadMs) return false
+    this.#disconnect(peer, "unread", `took nothing for ${this.#limits.unreadMs} ms`)
+    return true
+  }
+
+  /** A peer that sends nothing of what it was asked for loses its requests to others. */
+  #stall(peer: PeerState): void {
+    if (peer.asked.size === 0) return
+    const blockMs = peer.download.bytesPerSecond > 0 ? (BLOCK_BYTES * 1000) / peer.download.bytesPerSecond : Number.POSITIVE_INFINITY
+    const limits = this.#limits
+    const expectedMs = Number.isFinite(blockMs) ? Math.max(limits.stallMinMs, 4 * blockMs) : limits.stallFirstMs
+    if (this.#nowMs - peer.lastBlockAtMs < Math.min(limits.stallMaxMs, expectedMs * peer.patience)) return
+    peer.stalled = true
+    for (const id of [...peer.asked.keys()]) {
+      this.#release(peer, id)
+      peer.withdrawn.add(id)
+      this.#send(peer, { type: "cancel", ...this.#board.spanOf(id) })
+    }
+  }
+
+  #learnAddresses(event: CoreEvent<Block> & { kind: "addresses" }): void {
+    const peer = event.from === null ? null : (this.#peers.get(event.from) ?? null)
+    try {
+      if (peer !== null) this.#useless(peer, "addresses")
+    } catch (error) {
+      if (!(error instanceof GridError) || peer === null) throw error
+      return this.#disconnect(peer, "misbehaved", error.detail)
+    }
+    const taken = event.from === null ? event.addresses : event.addresses.slice(0, this.#limits.addressesPerMessage)
+    for (const address of taken) this.#addresses.add(address, event.given, this.#nowMs)
+    this.#dial()
+  }
+
+  #exchangePeers(peer: PeerState): void {
+    if (!peer.exchangesPeers) return
+    peer.lastExchangeAtMs = this.#nowMs
+    const added: Address[] = []
+    const dropped: Address[] = []
+    const present = new Set<string>()
+    for (const other of this.#peers.values()) {
+      if (other === peer || other.listen === null || other.key === peer.key) continue
+      const name = formatAddress(other.listen)
+      present.add(name)
+      if (peer.toldOf.has(name) || added.length >= this.#limits.addressesPerMessage / 2) continue
+      peer.toldOf.set(name, other.listen)
+      added.push(other.listen)
+    }
+    for (const [name, address] of peer.toldOf) {
+      if (present.has(name) || dropped.length >= this.#limits.addressesPerMessage / 2) continue
+      peer.toldOf.delete(name)
+      dropped.push(address)
+    }
+    if (added.length + dropped.length > 0) this.#effects.push({ kind: "exchange-peers", peer: peer.number, added, dropped })
+  }
+
+  #dial(): void {
+    if (this.complete || !this.#taking) return
+    let dialled = this.#addresses.halfOpen
+    for (const peer of this.#peers.values()) if (peer.dialled !== null) dialled += 1
+    let connections = this.#peers.size + this.#addresses.halfOpen
+    while (this.#addresses.halfOpen < this.#limits.halfOpen && connections < this.#limits.peers) {
+      const enough = dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsWanted
+      if (enough && dialled >= this.#limits.givenWanted) return
+      const address = this.#addresses.next(enough, this.#nowMs)
+      if (address === null) return
+      dialled += 1
+      connections += 1
+      this.#effects.push({ kind: "dial", address })
+    }
+  }
+
+  #send(peer: PeerState, message: ControlMessage): void {
+    peer.lastSentAtMs = this.#nowMs
+    this.#effects.push({ kind: "send", peer: peer.number, message })
+  }
+}
+
+function misbehaved(detail: string): GridError {
+  return new GridError("PEER_MISBEHAVED", detail)
+}

@@ -1,0 +1,86 @@
+/** Opens connections: TLS with both certificates, then the handshake of BEP 3, each within its time and with a bound on how many are half open. */
+import { connect, type TLSSocket } from "node:tls"
+import { formatAddress, type Address } from "#core/address.ts"
+import { GridError } from "#core/errors.ts"
+import type { Infohash } from "#core/identifiers.ts"
+import { admitPeer, type SwarmAdmission } from "./admission.ts"
+import { Connection } from "./connection.ts"
+import { peerIdOf } from "./wire.ts"
+
+/** Time for connecting and TLS, and again for the handshake. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000
+/** Dials under way at a time, of all torrents. */
+const HALF_OPEN_MAX = 32
+
+export class Dialler {
+  readonly #admission: SwarmAdmission
+  readonly #memberId: string
+  readonly #waiting: (() => void)[] = []
+  readonly #closing = new AbortController()
+  #halfOpen = 0
+
+  constructor(admission: SwarmAdmission, memberId: string) {
+    this.#admission = admission
+    this.#memberId = memberId
+  }
+
+  /**
+   * A connection to a member that serves this torrent. `wanted` is asked once it is known who answers, before anything is said to it.
+   * @throws {GridError} SEEDERS_MISSING, CERTIFICATE_INVALID and its kin, PEER_MISBEHAVED
+   */
+  async dial(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
+    if (this.#halfOpen >= HALF_OPEN_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    this.#halfOpen += 1
+    try {
+      return await this.#open(address, infohash, wanted)
+    } finally {
+      this.#halfOpen -= 1
+      this.#waiting.shift()?.()
+    }
+  }
+
+  close(): void {
+    this.#closing.abort()
+    for (const waiter of this.#waiting.splice(0)) waiter()
+  }
+
+  async #open(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
+    const socket = await this.#secure(address)
+    try {
+      const peer = admitPeer(this.#admission, socket)
+      if (peer.memberId === this.#memberId) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is this member itself`)
+      if (!wanted(peer.memberId)) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is connected already`)
+      const connection = new Connection(socket, peer, address)
+      connection.sendHandshake({ infohash, peerId: peerIdOf(this.#memberId) })
+      const answer = await connection.readHandshake(HANDSHAKE_TIMEOUT_MS)
+      if (answer.infohash !== infohash || !answer.peerId.equals(peerIdOf(peer.memberId)))
+        throw new GridError("PEER_MISBEHAVED", `${formatAddress(address)} answered for another torrent or member`)
+      return connection
+    } catch (error) {
+      socket.destroy()
+      throw error
+    }
+  }
+
+  async #secure(address: Address): Promise<TLSSocket> {
+    const closing = this.#closing.signal
+    if (closing.aborted) throw new GridError("SEEDERS_MISSING", "the swarm is closed")
+    const { promise, resolve, reject } = Promise.withResolvers<null>()
+    const socket = connect({ ...this.#admission.tlsClientOptions(), host: address.host, port: address.port })
+    const fail = (cause: unknown) => reject(new GridError("SEEDERS_MISSING", `${formatAddress(address)} could not be reached`, { cause }))
+    const stop = () => socket.destroy(new Error("the swarm is closed"))
+    const timer = setTimeout(() => socket.destroy(new Error(`no TLS within ${HANDSHAKE_TIMEOUT_MS} ms`)), HANDSHAKE_TIMEOUT_MS)
+    closing.addEventListener("abort", stop)
+    socket.once("secureConnect", () => resolve(null))
+    socket.on("error", fail)
+    socket.once("close", fail)
+    try {
+      await promise
+    } finally {
+      clearTimeout(timer)
+      closing.removeEventListener("abort", stop)
+      socket.off("close", fail)
+    }
+    return socket
+  }
+}

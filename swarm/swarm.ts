@@ -1,0 +1,349 @@
+/**
+ * The public door of the swarm: many torrents on one listening port, every connection TLS 1.3 with both certificates checked before a
+ * byte of the peer protocol is read.
+ */
+import { createServer, type Server, type TLSSocket } from "node:tls"
+import type { Socket } from "node:net"
+import { formatAddress, type Address } from "#core/address.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError, systemErrorCode } from "#core/errors.ts"
+import type { Infohash } from "#core/identifiers.ts"
+import type { PieceStore } from "#core/piece-store.ts"
+import type { Torrent } from "#core/torrent.ts"
+import { admitPeer, type SwarmAdmission } from "./admission.ts"
+import { Connection } from "./connection.ts"
+import { defaultLimits } from "./core/limits.ts"
+import { seededRandom, type Random } from "./core/random.ts"
+import { TICK_MS } from "./core/torrent-core.ts"
+import { Dialler, HANDSHAKE_TIMEOUT_MS } from "./dialler.ts"
+import { silentLog, type SwarmLog } from "./log.ts"
+import { fetchMetadata } from "./metadata-fetch.ts"
+import { monotonic } from "./monotonic.ts"
+import { TorrentSession } from "./session.ts"
+import { UploadFrames } from "./upload-frames.ts"
+import { UploadLimit } from "./upload-limit.ts"
+import { peerIdOf } from "./wire.ts"
+
+export type { SwarmAdmission } from "./admission.ts"
+export type { SwarmLog } from "./log.ts"
+export { TorrentSession, type SessionStatistics } from "./session.ts"
+
+/** Finds members that serve a torrent; the DHT is one. */
+export interface Discovery {
+  announce(infohash: Infohash, swarmPort: number): Promise<void>
+  lookup(infohash: Infohash, signal?: AbortSignal): Promise<Address[]>
+}
+
+export type SwarmParts = {
+  readonly admission: SwarmAdmission
+  /** Own id: it decides which connection stays when two members dial each other at once. */
+  readonly memberId: string
+  readonly clock: Clock
+  readonly discovery: Discovery | null
+  readonly random?: Random
+  readonly log?: SwarmLog
+}
+
+export type SwarmOptions = {
+  /** Port 0 is any free one. */
+  readonly listen: Address
+  /** For all torrents together; without it, as fast as it goes. */
+  readonly uploadBytesPerSecondLimit?: number
+  readonly maxPeersPerTorrent?: number
+}
+
+/** Connections of all torrents. */
+const CONNECTIONS_MAX = 10_000
+/** Incoming connections that have not finished both handshakes; a new one takes the place of the oldest. */
+const HALF_OPEN_MAX = 256
+/** Discovery is asked again after this, then after twice as long, while pieces are missing. */
+const LOOKUP_FIRST_MS = 2_000
+const LOOKUP_MAX_MS = 60_000
+/** How often a torrent is announced again. */
+const ANNOUNCE_MS = 15 * 60_000
+/** Rounds of `fetchTorrent` over all addresses, and the pause after each but the last. */
+const FETCH_PAUSES_MS = [1_000, 2_000, 0]
+const FETCHES_AT_A_TIME = 4
+
+export class Swarm {
+  readonly #parts: SwarmParts
+  readonly #options: SwarmOptions
+  readonly #server: Server
+  readonly #dialler: Dialler
+  readonly #log: SwarmLog
+  readonly #random: Random
+  readonly #nowMs: () => number
+  readonly #frames = new UploadFrames()
+  readonly #uploadLimit: UploadLimit | null
+  readonly #sessions = new Map<Infohash, TorrentSession>()
+  /** By remote address and port, oldest first: all that the plain and the TLS end of one connection have in common. */
+  readonly #halfOpen = new Map<string, Socket>()
+  readonly #closing = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  readonly #stopWatching: () => void
+
+  private constructor(parts: SwarmParts, options: SwarmOptions, server: Server) {
+    this.#parts = parts
+    this.#options = options
+    this.#server = server
+    this.#log = parts.log ?? silentLog
+    this.#random = parts.random ?? seededRandom(Number.parseInt(parts.memberId.slice(0, 8), 16) ^ parts.clock.nowMs())
+    this.#nowMs = monotonic(parts.clock)
+    this.#dialler = new Dialler(parts.admission, parts.memberId)
+    this.#uploadLimit = options.uploadBytesPerSecondLimit === undefined ? null : new UploadLimit(options.uploadBytesPerSecondLimit)
+    server.on("connection", (socket) => this.#greet(socket))
+    server.on("secureConnection", (socket) => void this.#receive(socket))
+    server.on("tlsClientError", (error, socket) => {
+      this.#log.debug({ reason: error.message }, "TLS refused")
+      socket.destroy()
+    })
+    this.#stopWatching = parts.admission.onChange(() => this.#recheck())
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+  }
+
+  /**
+   * @throws {GridError} ADDRESS_IN_USE
+   * @throws {RangeError} for options out of range
+   */
+  static async listen(parts: SwarmParts, options: SwarmOptions): Promise<Swarm> {
+    const server = createServer({ ...parts.admission.tlsServerOptions(), handshakeTimeout: HANDSHAKE_TIMEOUT_MS })
+    server.maxConnections = CONNECTIONS_MAX
+    const { promise, resolve, reject } = Promise.withResolvers<null>()
+    server.once("error", reject)
+    server.listen(options.listen.port, options.listen.host, () => resolve(null))
+    try {
+      await promise
+    } catch (cause) {
+      const code = systemErrorCode(cause)
+      if (code !== "EADDRINUSE" && code !== "EADDRNOTAVAIL" && code !== "EACCES") throw cause
+      throw new GridError("ADDRESS_IN_USE", `the swarm can't listen on ${formatAddress(options.listen)} (${code}); choose another`, {
+        cause,
+      })
+    }
+    return new Swarm(parts, options, server)
+  }
+
+  /** Where it listens: with the real port. */
+  get address(): Address {
+    const bound = this.#server.address()
+    const port = bound !== null && typeof bound === "object" ? bound.port : this.#options.listen.port
+    return { host: this.#options.listen.host, port }
+  }
+
+  session(infohash: Infohash): TorrentSession | null {
+    return this.#sessions.get(infohash) ?? null
+  }
+
+  /**
+   * Seeds what `pieces` holds and downloads what it lacks. The store stays the caller's: it must stay open until the session is closed.
+   * @throws {TypeError} when this torrent is joined, the swarm is closed or the store is of another torrent
+   */
+  join(torrent: Torrent, pieces: PieceStore): TorrentSession {
+    if (this.#closing.signal.aborted) throw new TypeError("the swarm is closed")
+    if (this.#sessions.has(torrent.infohash)) throw new TypeError(`${torrent.infohash} is joined; use session()`)
+    if (
+      pieces.pieceCount !== torrent.pieceCount ||
+      pieces.pieceBytes !== torrent.pieceBytes ||
+      pieces.contentBytes !== torrent.contentBytes
+    )
+      throw new TypeError(`the store given for ${torrent.infohash} is of another torrent`)
+    const ended = new AbortController()
+    const session = new TorrentSession(torrent, pieces, {
+      memberId: this.#parts.memberId,
+      listenPort: this.address.port,
+      random: this.#random,
+      log: this.#log,
+      frames: this.#frames,
+      uploadLimit: this.#uploadLimit,
+      nowMs: this.#nowMs,
+      maxPeers: this.#options.maxPeersPerTorrent ?? defaultLimits.peers,
+      dial: (address, wanted) => this.#dialler.dial(address, torrent.infohash, wanted),
+      closed: () => {
+        ended.abort()
+        this.#sessions.delete(torrent.infohash)
+      },
+    })
+    this.#sessions.set(torrent.infohash, session)
+    if (this.#parts.discovery !== null) {
+      void this.#announce(this.#parts.discovery, session, ended.signal)
+      void this.#lookUp(this.#parts.discovery, session, ended.signal)
+    }
+    return session
+  }
+
+  /**
+   * The torrent of this infohash, from any admitted peer that has it (BEP 9), compared with the infohash.
+   * @throws {GridError} SEEDERS_MISSING, TORRENT_INVALID when the dictionary is the right one but not of the form it must have
+   * @throws the signal's reason
+   */
+  async fetchTorrent(
+    infohash: Infohash,
+    options: { readonly peers?: readonly Address[]; readonly signal?: AbortSignal } = {},
+  ): Promise<Torrent> {
+    const own = this.#sessions.get(infohash)
+    if (own !== undefined) return own.torrent
+    const found = new AbortController()
+    const signal = AbortSignal.any([found.signal, this.#closing.signal, ...(options.signal === undefined ? [] : [options.signal])])
+    try {
+      for (const pauseMs of FETCH_PAUSES_MS) {
+        const addresses = new Map((options.peers ?? []).map((address) => [formatAddress(address), address]))
+        const torrent =
+          (await this.#fetchFromAny(infohash, [...addresses.values()], signal)) ??
+          (await this.#fetchFromAny(infohash, await this.#discover(infohash, signal, addresses), signal))
+        if (torrent !== null) return torrent
+        await pause(pauseMs, signal)
+      }
+    } finally {
+      found.abort()
+    }
+    throw new GridError("SEEDERS_MISSING", `no peer gave the metadata of ${infohash}; is a server that holds it running?`)
+  }
+
+  /** Parts from all peers and stops listening. Stores stay open: they are their owners'. */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    clearInterval(this.#timer)
+    this.#stopWatching()
+    this.#dialler.close()
+    const { promise, resolve } = Promise.withResolvers<null>()
+    this.#server.close(() => resolve(null))
+    for (const session of [...this.#sessions.values()]) await session.close()
+    for (const socket of this.#halfOpen.values()) socket.destroy()
+    await promise
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #tick(): void {
+    for (const session of this.#sessions.values()) if (session.active) session.tick()
+  }
+
+  // Connections that come in.
+
+  #greet(socket: Socket): void {
+    const name = remoteName(socket)
+    const [oldest] = this.#halfOpen.values()
+    if (this.#halfOpen.size >= HALF_OPEN_MAX) oldest?.destroy()
+    this.#halfOpen.set(name, socket)
+    socket.once("close", () => {
+      if (this.#halfOpen.get(name) === socket) this.#halfOpen.delete(name)
+    })
+  }
+
+  async #receive(socket: TLSSocket): Promise<void> {
+    try {
+      const peer = admitPeer(this.#parts.admission, socket)
+      const connection = new Connection(socket, peer, null)
+      const { infohash, peerId } = await connection.readHandshake(HANDSHAKE_TIMEOUT_MS)
+      const session = this.#sessions.get(infohash)
+      if (session === undefined || !peerId.equals(peerIdOf(peer.memberId)) || !session.wants(peer.memberId, "them"))
+        return connection.close()
+      this.#halfOpen.delete(remoteName(socket))
+      connection.sendHandshake({ infohash, peerId: peerIdOf(this.#parts.memberId) })
+      session.adopt(connection)
+    } catch (error) {
+      if (!(error instanceof Error)) throw error
+      this.#log.debug({ reason: error.message }, "connection refused")
+      socket.destroy()
+    }
+  }
+
+  #recheck(): void {
+    this.#server.setSecureContext(this.#parts.admission.tlsServerOptions())
+    const admits = (connection: Connection) => {
+      try {
+        return admitPeer(this.#parts.admission, connection.socket).memberId === connection.peer.memberId
+      } catch (error) {
+        this.#log.debug({ memberId: connection.peer.memberId, reason: String(error) }, "peer no longer admitted")
+        return false
+      }
+    }
+    for (const session of this.#sessions.values()) session.recheck(admits)
+  }
+
+  // Discovery.
+
+  async #announce(discovery: Discovery, session: TorrentSession, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await discovery.announce(session.torrent.infohash, this.address.port)
+      } catch (error) {
+        this.#log.debug({ infohash: session.torrent.infohash, reason: String(error) }, "announce failed")
+      }
+      await quietPause(ANNOUNCE_MS, signal)
+    }
+  }
+
+  async #lookUp(discovery: Discovery, session: TorrentSession, signal: AbortSignal): Promise<void> {
+    let pauseMs = LOOKUP_FIRST_MS
+    while (!signal.aborted && !session.complete) {
+      try {
+        session.found(await discovery.lookup(session.torrent.infohash, signal))
+      } catch (error) {
+        this.#log.debug({ infohash: session.torrent.infohash, reason: String(error) }, "lookup failed")
+      }
+      await quietPause(pauseMs, signal)
+      pauseMs = Math.min(LOOKUP_MAX_MS, pauseMs * 2)
+    }
+  }
+
+  /** Addresses that discovery knows beyond those tried. */
+  async #discover(infohash: Infohash, signal: AbortSignal, tried: ReadonlyMap<string, Address>): Promise<Address[]> {
+    if (this.#parts.discovery === null) return []
+    try {
+      const found = await this.#parts.discovery.lookup(infohash, signal)
+      return found.filter((address) => !tried.has(formatAddress(address)))
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#log.debug({ infohash, reason: String(error) }, "lookup failed")
+      return []
+    }
+  }
+
+  async #fetchFromAny(infohash: Infohash, addresses: readonly Address[], signal: AbortSignal): Promise<Torrent | null> {
+    let torrent: Torrent | null = null
+    let invalid: GridError | null = null
+    const waiting = [...addresses]
+    const fetchFromSome = async () => {
+      for (let address = waiting.shift(); address !== undefined && torrent === null; address = waiting.shift()) {
+        try {
+          const connection = await this.#dialler.dial(address, infohash, () => torrent === null)
+          torrent = await fetchMetadata(connection, infohash, this.address.port, signal)
+        } catch (error) {
+          signal.throwIfAborted()
+          if (!(error instanceof GridError)) throw error
+          if (error.code === "TORRENT_INVALID") invalid = error
+          this.#log.debug({ infohash, address, code: error.code, detail: error.detail }, "metadata not had")
+        }
+      }
+    }
+    signal.throwIfAborted()
+    await Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome))
+    if (torrent === null && invalid !== null) throw invalid
+    return torrent
+  }
+}
+
+function remoteName(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort}`
+}
+
+/** @throws the signal's reason */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await quietPause(ms, signal)
+  signal.throwIfAborted()
+}
+
+async function quietPause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms === 0 || signal.aborted) return
+  const { promise, resolve } = Promise.withResolvers<null>()
+  const stop = () => resolve(null)
+  const timer = setTimeout(stop, ms)
+  signal.addEventListener("abort", stop)
+  await promise
+  clearTimeout(timer)
+  signal.removeEventListener("abort", stop)
+}
