@@ -1,0 +1,83 @@
+/**
+ * One process at a time in a home. The lock is the kernel's, taken through an open transaction on an SQLite file, so it is free at the
+ * moment that its holder ends, however it ends. `lock.pid` only tells people who that is.
+ */
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { GridError } from "#core/errors.ts"
+
+export interface HomeLock extends Disposable {
+  /** Frees the home. Calling it again does nothing. */
+  release(): void
+}
+
+/** Result codes of SQLite, https://sqlite.org/rescode.html */
+const SQLITE_BUSY = 5
+const SQLITE_READONLY = 8
+const SQLITE_CANTOPEN = 14
+const SQLITE_NOTADB = 26
+
+/**
+ * Takes the lock of the directory `home`, or refuses at once.
+ * @throws {GridError} HOME_IN_USE, HOME_INVALID when there is no such directory, NOT_PERMITTED, STATE_DAMAGED
+ */
+export function lockHome(home: string): HomeLock {
+  const database = openLock(home)
+  const pidFile = join(home, "lock.pid")
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
+  } catch {
+    // A full disk must not keep a home from being used, if only to make room.
+  }
+  let released = false
+  const release = () => {
+    if (released) return
+    released = true
+    // Before the lock is free: the next holder's file must not be removed.
+    rmSync(pidFile, { force: true })
+    database.close()
+  }
+  return { release, [Symbol.dispose]: release }
+}
+
+function openLock(home: string): DatabaseSync {
+  let database: DatabaseSync | null = null
+  try {
+    database = new DatabaseSync(join(home, "lock"), { timeout: 0 })
+    database.exec("PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+    return database
+  } catch (cause) {
+    database?.close()
+    throw refusal(home, cause)
+  }
+}
+
+function refusal(home: string, cause: unknown): unknown {
+  const code = cause instanceof Error && "errcode" in cause && typeof cause.errcode === "number" ? cause.errcode & 0xff : null
+  if (code === SQLITE_BUSY) {
+    const pid = holder(home)
+    const who = pid === null ? "another process" : `process ${pid}`
+    return new GridError("HOME_IN_USE", `${home} is held by ${who}; wait until it ends or stop it, or name another home`, { cause })
+  }
+  if (code === SQLITE_NOTADB) return new GridError("STATE_DAMAGED", `${join(home, "lock")} is not a lock; remove that file`, { cause })
+  if (code !== SQLITE_CANTOPEN && code !== SQLITE_READONLY) return cause
+  try {
+    accessSync(home, constants.F_OK)
+  } catch {
+    return new GridError("HOME_INVALID", `${home} is not there; make a home with 'imagegrid site create' or 'imagegrid join'`, { cause })
+  }
+  return new GridError("NOT_PERMITTED", `${join(home, "lock")} can't be written; run this as the user that the home belongs to`, { cause })
+}
+
+/** Null when it can't be told: the holder writes its number just after it has taken the lock. */
+function holder(home: string): number | null {
+  try {
+    const pid = Number(readFileSync(join(home, "lock.pid"), "utf8").slice(0, 20).trim())
+    if (!Number.isInteger(pid) || pid < 1) return null
+    process.kill(pid, 0)
+    return pid
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM" ? NaN : null
+  }
+}
