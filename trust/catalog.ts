@@ -1,0 +1,315 @@
+/**
+ * The site's signed metadata, verified as The Update Framework's client does (specification 1.0.31, section 5). A `Catalog`
+ * exists only for files whose whole chain of signatures, versions and digests held, from a root that was trusted before.
+ */
+import { DelegatedRole } from "@tufjs/models/dist/role.js"
+import { TrustedMetadataStore } from "tuf-js/dist/store.js"
+import {
+  readGrants,
+  readManifest,
+  readSiteDocument,
+  refOf,
+  targetPath,
+  type Grants,
+  type Manifest,
+  type SiteDocument,
+} from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { formatImageRef, type ImageName, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
+import { parseJson } from "#core/schema.ts"
+import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
+import { digestOf, METADATA_BYTES_MAX, readMetadata, type SignedBody } from "./metadata.ts"
+
+export type Catalog = {
+  readonly files: CatalogFiles
+  readonly rootVersion: number
+  readonly timestampVersion: number
+  readonly snapshotVersion: number
+  /** Unix ms when the first of its roles expires. */
+  readonly expiresAtMs: number
+  readonly site: SiteDocument
+  /** By `NAME:VERSION`. */
+  readonly images: ReadonlyMap<string, Manifest>
+  readonly grants: ReadonlyMap<string, Grants>
+}
+
+/** Where trust begins: the digest of the first root, as an invite carries it, or files that were verified before. */
+export type Anchor = { readonly rootDigest: Sha256 } | { readonly trusted: CatalogFiles }
+
+/** A catalog with as many roots as this would be some rotation run wild. */
+const ROOTS_MAX = 1_000
+
+/**
+ * Verifies a catalog from the anchor on. Against trusted files no version of any role may be lower; an equal one may differ,
+ * as when two servers signed at the same time.
+ * @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, CATALOG_EXPIRED; with `expiry: "ignore"` never the last
+ */
+export function openCatalog(
+  files: CatalogFiles,
+  anchor: Anchor,
+  nowMs: number,
+  options: { readonly expiry?: "enforce" | "ignore" } = {},
+): Catalog {
+  const rootCount = countRoots(files)
+  const store = "trusted" in anchor ? trustedStart(files, rootCount, anchor.trusted) : digestStart(files, anchor.rootDigest)
+  // The store reads the machine's clock. Expiry is judged below, by the time passed in, with both dates in the error.
+  Reflect.set(store, "referenceTime", new Date(0))
+
+  for (let version = store.root.signed.version + 1; version <= rootCount; version++) {
+    readMetadata("root", fileOf(files, ROOT_PATH(version)), `root ${version}`)
+    verified(`root ${version}`, () => store.updateRoot(fileOf(files, ROOT_PATH(version))))
+  }
+  const bytes = (role: string): Buffer => fileOf(files, METADATA_PATH(role))
+  const root = readMetadata("root", fileOf(files, ROOT_PATH(rootCount)))
+  const timestamp = readMetadata("timestamp", bytes("timestamp"))
+  verified("timestamp", () => store.updateTimestamp(bytes("timestamp")))
+  const snapshot = readMetadata("snapshot", bytes("snapshot"))
+  verified("snapshot", () => store.updateSnapshot(bytes("snapshot")))
+  if ("trusted" in anchor) refuseRollback(anchor.trusted, { root, timestamp, snapshot })
+
+  const targets = readMetadata("targets", bytes("targets"))
+  verified("targets", () => store.updateDelegatedTargets(bytes("targets"), "targets", "root"))
+  const publishers = targets.delegations.roles.map((role) => {
+    const body = readMetadata("publisher", bytes(role.name), role.name)
+    verified(role.name, () => store.updateDelegatedTargets(bytes(role.name), role.name, "targets"))
+    return { role, body }
+  })
+
+  const roles: [name: string, expires: string][] = [
+    ["root", root.expires],
+    ["timestamp", timestamp.expires],
+    ["snapshot", snapshot.expires],
+    ["targets", targets.expires],
+    ...publishers.map(({ role, body }): [string, string] => [role.name, body.expires]),
+  ]
+  if (options.expiry !== "ignore") for (const [name, expires] of roles) requireCurrent(name, expires, nowMs)
+
+  const documents = readDocuments(files, targets, publishers)
+  requireNoStrays(files, rootCount, publishers, documents.paths)
+  return {
+    files,
+    rootVersion: root.version,
+    timestampVersion: timestamp.version,
+    snapshotVersion: snapshot.version,
+    expiresAtMs: Math.min(...roles.map(([, expires]) => Date.parse(expires))),
+    site: documents.site,
+    images: documents.images,
+    grants: documents.grants,
+  }
+}
+
+/** SHA-256 of the first root: what an invite pins. */
+export function rootDigest(files: CatalogFiles): Sha256 {
+  return digestOf(fileOf(files, ROOT_PATH(1)))
+}
+
+/** The version of an image that was published last. */
+export function newestVersion(catalog: Pick<Catalog, "images">, name: string): Manifest | null {
+  let newest: Manifest | null = null
+  for (const manifest of catalog.images.values())
+    if (manifest.name === name && (newest === null || isNewer(manifest, newest))) newest = manifest
+  return newest
+}
+
+/**
+ * The manifest of `NAME:VERSION`, or of the newest version where none is named.
+ * @throws {GridError} IMAGE_UNKNOWN, with names or versions that are near
+ */
+export function resolveImage(
+  catalog: Pick<Catalog, "images" | "site">,
+  query: { readonly name: ImageName; readonly version: ImageVersion | null },
+): Manifest {
+  const { name, version } = query
+  const manifest = version === null ? newestVersion(catalog, name) : (catalog.images.get(formatImageRef({ name, version })) ?? null)
+  if (manifest !== null) return manifest
+  const { site } = catalog.site
+  const images = [...catalog.images.values()]
+  if (images.length === 0) throw new GridError("IMAGE_UNKNOWN", `${name}; site ${site} has published none yet`)
+  const versions = images.filter((image) => image.name === name).sort((a, b) => (isNewer(a, b) ? -1 : 1))
+  if (versions.length > 0)
+    throw new GridError(
+      "IMAGE_UNKNOWN",
+      `${name}:${version}; its newest versions are ${versions
+        .slice(0, NEAR_MAX)
+        .map((one) => one.version)
+        .join(", ")}`,
+    )
+  const names = [...new Set(images.map((image) => image.name))]
+  const near = names
+    .map((one) => ({ name: one, distance: distanceOf(one, name) }))
+    .sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1))
+  throw new GridError(
+    "IMAGE_UNKNOWN",
+    `${name}; site ${site} has ${near
+      .slice(0, NEAR_MAX)
+      .map((one) => one.name)
+      .join(", ")}${names.length > NEAR_MAX ? " and others" : ""}`,
+  )
+}
+
+/** Names or versions that a refusal lists. */
+const NEAR_MAX = 5
+
+function isNewer(a: Manifest, b: Manifest): boolean {
+  return a.publishedAtMs === b.publishedAtMs ? a.version > b.version : a.publishedAtMs > b.publishedAtMs
+}
+
+/** Letters to insert, delete or replace (Levenshtein); names are ASCII. */
+function distanceOf(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let line = 0; line < a.length; line++) {
+    const next = [line + 1]
+    for (let column = 0; column < b.length; column++)
+      next.push(Math.min((next[column] ?? 0) + 1, (row[column + 1] ?? 0) + 1, (row[column] ?? 0) + (a[line] === b[column] ? 0 : 1)))
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+function countRoots(files: CatalogFiles): number {
+  let count = 0
+  while (count < ROOTS_MAX && files.has(ROOT_PATH(count + 1))) count++
+  return count
+}
+
+function digestStart(files: CatalogFiles, expected: Sha256): TrustedMetadataStore {
+  const found = rootDigest(files)
+  if (found !== expected)
+    throw new GridError("CATALOG_INVALID", `its first root has digest ${found}, and ${expected} is trusted: it is another site's`)
+  const first = fileOf(files, ROOT_PATH(1))
+  if (readMetadata("root", first, "root 1").version !== 1) throw new GridError("CATALOG_INVALID", "root 1 says another version")
+  return verified("root 1", () => new TrustedMetadataStore(first))
+}
+
+/** TUF 5.3 from the newest root that was trusted. Older roots must be as they were: newcomers start from the first. */
+function trustedStart(files: CatalogFiles, rootCount: number, trusted: CatalogFiles): TrustedMetadataStore {
+  const trustedCount = countRoots(trusted)
+  if (trustedCount === 0) throw new TypeError("the trusted files hold no root")
+  if (rootCount < trustedCount) throw new GridError("CATALOG_ROLLBACK", `root ${rootCount}, and ${trustedCount} is trusted`)
+  for (let version = 1; version <= trustedCount; version++)
+    if (!fileOf(files, ROOT_PATH(version)).equals(fileOf(trusted, ROOT_PATH(version))))
+      throw new GridError("CATALOG_INVALID", `root ${version} is not the one that was trusted before`)
+  return verified(`root ${trustedCount}`, () => new TrustedMetadataStore(fileOf(trusted, ROOT_PATH(trustedCount))))
+}
+
+/**
+ * TUF 5.4.3 and 5.5.5. After the keys of timestamp or snapshot were rotated the old versions count no more (5.3.11), so
+ * that a site recovers from stolen keys that were used to sign a very high version.
+ */
+function refuseRollback(
+  trustedFiles: CatalogFiles,
+  now: { readonly root: SignedBody<"root">; readonly timestamp: SignedBody<"timestamp">; readonly snapshot: SignedBody<"snapshot"> },
+): void {
+  const trustedRoot = readMetadata("root", fileOf(trustedFiles, ROOT_PATH(countRoots(trustedFiles))))
+  if (onlineKeysOf(trustedRoot) !== onlineKeysOf(now.root)) return
+  const timestamp = readMetadata("timestamp", fileOf(trustedFiles, METADATA_PATH("timestamp")))
+  const snapshot = readMetadata("snapshot", fileOf(trustedFiles, METADATA_PATH("snapshot")))
+  const versions: [what: string, came: number, trusted: number][] = [
+    ["timestamp", now.timestamp.version, timestamp.version],
+    ["snapshot", now.snapshot.version, snapshot.version],
+    ...Object.entries(snapshot.meta).map(([name, { version }]): [string, number, number] => [
+      name,
+      now.snapshot.meta[name]?.version ?? 0,
+      version,
+    ]),
+  ]
+  for (const [what, came, trusted] of versions)
+    if (came < trusted)
+      throw new GridError(
+        "CATALOG_ROLLBACK",
+        `${what} ${came === 0 ? "is gone" : `version ${came}`}, and ${trusted} is trusted; ask another server`,
+      )
+}
+
+function onlineKeysOf({ roles }: SignedBody<"root">): string {
+  return JSON.stringify([roles.timestamp, roles.snapshot].map(({ keyids, threshold }) => [[...keyids].sort(), threshold]))
+}
+
+function requireCurrent(role: string, expires: string, nowMs: number): void {
+  if (nowMs < Date.parse(expires)) return
+  throw new GridError(
+    "CATALOG_EXPIRED",
+    `${role} expired at ${expires}, and this machine's clock says ${new Date(nowMs).toISOString()}; set the clock if it is wrong, else ask another server`,
+  )
+}
+
+type Publisher = { readonly role: SignedBody<"targets">["delegations"]["roles"][number]; readonly body: SignedBody<"publisher"> }
+
+/** Every listed document, of the digest and form that it must have, at the path that is its own. */
+function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publishers: readonly Publisher[]) {
+  const paths = new Set<string>()
+  const images = new Map<string, Manifest>()
+  const grants = new Map<string, Grants>()
+  const listed = Object.keys(targets.targets)
+  const siteFile = targets.targets[targetPath.site]
+  if (siteFile === undefined || listed.length !== 1)
+    throw new GridError("CATALOG_INVALID", `the targets role lists ${listed.join(", ") || "nothing"}; it lists ${targetPath.site} alone`)
+  const document = (path: string, expected: SignedBody<"publisher">["targets"][string]): unknown => {
+    const bytes = fileOf(files, TARGET_PREFIX + path)
+    if (bytes.length !== expected.length || digestOf(bytes) !== expected.hashes.sha256)
+      throw new GridError("CATALOG_INVALID", `${path} is not of the digest that was signed`)
+    paths.add(path)
+    return parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)
+  }
+  const site = readSiteDocument(document(targetPath.site, siteFile))
+  for (const { role, body } of publishers) {
+    const delegation = new DelegatedRole({
+      name: role.name,
+      keyIDs: role.keyids,
+      threshold: role.threshold,
+      terminating: role.terminating,
+      paths: role.paths,
+    })
+    for (const [path, expected] of Object.entries(body.targets)) {
+      // Off-spec: TUF clients ignore a target outside its role's paths; such a file is refused as a whole, so that it is noticed.
+      if (!delegation.isDelegatedPath(path)) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
+      if (paths.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by two roles`)
+      readDocument(path, document(path, expected), site.site, { images, grants })
+    }
+  }
+  return { paths, site, images, grants }
+}
+
+function readDocument(
+  path: string,
+  value: unknown,
+  site: string,
+  into: { readonly images: Map<string, Manifest>; readonly grants: Map<string, Grants> },
+): void {
+  try {
+    const isManifest = path.startsWith("images/")
+    const read = isManifest ? readManifest(value) : readGrants(value)
+    const ref = refOf(read)
+    if ((isManifest ? targetPath.manifest(ref) : targetPath.grants(ref)) !== path) throw new Error(`it is of ${formatImageRef(ref)}`)
+    if (read.site !== site) throw new Error(`it is of site ${read.site}`)
+    if (read.format === "imagegrid-manifest-1") into.images.set(formatImageRef(ref), read)
+    else into.grants.set(formatImageRef(ref), read)
+  } catch (cause) {
+    throw new GridError("CATALOG_INVALID", `${path}: ${cause instanceof Error ? cause.message : "out of form"}`, { cause })
+  }
+}
+
+/** Nothing travels in a catalog that no role signed for. */
+function requireNoStrays(files: CatalogFiles, rootCount: number, publishers: readonly Publisher[], paths: ReadonlySet<string>): void {
+  const expected = new Set<string>()
+  for (let version = 1; version <= rootCount; version++) expected.add(ROOT_PATH(version))
+  for (const role of ["timestamp", "snapshot", "targets", ...publishers.map((publisher) => publisher.role.name)])
+    expected.add(METADATA_PATH(role))
+  for (const path of paths) expected.add(TARGET_PREFIX + path)
+  for (const path of files.keys()) if (!expected.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by nobody`)
+}
+
+function fileOf(files: CatalogFiles, path: string): Buffer {
+  const bytes = files.get(path)
+  if (bytes === undefined) throw new GridError("CATALOG_INVALID", `${path} is missing`)
+  return bytes
+}
+
+/** The libraries' refusals under our code. */
+function verified<Result>(what: string, step: () => Result): Result {
+  try {
+    return step()
+  } catch (cause) {
+    throw new GridError("CATALOG_INVALID", `${what}: ${cause instanceof Error ? cause.message : "refused"}`, { cause })
+  }
+}

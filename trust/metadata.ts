@@ -1,0 +1,187 @@
+/**
+ * The signed files of a site's TUF repository (The Update Framework 1.0.31) in the narrow form that we write and take. The
+ * libraries take more; each further freedom was a way around a check: a key under two ids, a file without a digest, a pattern
+ * that is a program. What `readMetadata` returns has none of them. Signatures are catalog.ts's question.
+ */
+import { createHash } from "node:crypto"
+import { Key, MetaFile, Metadata, Signature, TargetFile, type Root, type Snapshot, type Targets, type Timestamp } from "@tufjs/models"
+import { Type } from "typebox"
+import { Digest, Hex32, Label } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import type { Sha256 } from "#core/identifiers.ts"
+import { parseJson, reader } from "#core/schema.ts"
+import { sign, signingKeyFromSeed } from "#crypto/identity.ts"
+
+/** Largest metadata file that is taken: some 50,000 images. */
+export const METADATA_BYTES_MAX = 16 * 1024 * 1024
+
+/** The version of the specification that is written. */
+export const SPEC_VERSION = "1.0.31"
+const TOP_ROLES: ReadonlySet<string> = new Set(["root", "targets", "snapshot", "timestamp"])
+
+const strict = { additionalProperties: false } as const
+const Version = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+const Length = Type.Integer({ minimum: 1, maximum: METADATA_BYTES_MAX })
+const Hashes = Type.Object({ sha256: Digest }, strict)
+const TufKey = Type.Object(
+  { keytype: Type.Literal("ed25519"), scheme: Type.Literal("ed25519"), keyval: Type.Object({ public: Hex32 }, strict) },
+  strict,
+)
+const roleFields = { keyids: Type.Array(Hex32, { minItems: 1, maxItems: 64 }), threshold: Type.Integer({ minimum: 1, maximum: 64 }) }
+const TopRole = Type.Object(roleFields, strict)
+// `*` and literal characters alone: the library's matcher also knows `{}`, `!` and `[]`.
+const Pattern = Type.String({ pattern: "^[a-z0-9._/*-]+$", maxLength: 300 })
+const TargetPath = "^[a-z0-9][a-z0-9._/-]{0,299}$"
+
+const common = {
+  spec_version: Type.String({ pattern: "^1\\.0\\.[0-9]{1,3}$" }),
+  version: Version,
+  expires: Type.String({ pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$" }),
+}
+const record = <Value extends Parameters<typeof Type.Record>[1]>(pattern: string, value: Value) =>
+  Type.Record(Type.String({ pattern }), value, strict)
+
+const RootBody = Type.Object(
+  {
+    _type: Type.Literal("root"),
+    ...common,
+    consistent_snapshot: Type.Literal(false),
+    keys: record("^[0-9a-f]{64}$", TufKey),
+    roles: Type.Object({ root: TopRole, targets: TopRole, snapshot: TopRole, timestamp: TopRole }, strict),
+  },
+  strict,
+)
+const Listed = Type.Object({ version: Version, length: Length, hashes: Hashes }, strict)
+const TimestampBody = Type.Object(
+  { _type: Type.Literal("timestamp"), ...common, meta: Type.Object({ "snapshot.json": Listed }, strict) },
+  strict,
+)
+const SnapshotBody = Type.Object(
+  { _type: Type.Literal("snapshot"), ...common, meta: record("^[a-z0-9][a-z0-9-]{0,62}\\.json$", Listed) },
+  strict,
+)
+const TargetRecord = record(TargetPath, Type.Object({ length: Length, hashes: Hashes }, strict))
+const TargetsBody = Type.Object(
+  {
+    _type: Type.Literal("targets"),
+    ...common,
+    targets: TargetRecord,
+    delegations: Type.Object(
+      {
+        keys: record("^[0-9a-f]{64}$", TufKey),
+        roles: Type.Array(
+          Type.Object(
+            { ...roleFields, name: Label, terminating: Type.Boolean(), paths: Type.Array(Pattern, { minItems: 1, maxItems: 256 }) },
+            strict,
+          ),
+          { maxItems: 256 },
+        ),
+      },
+      strict,
+    ),
+  },
+  strict,
+)
+/** A publisher's file: it lists targets and delegates nothing further. */
+const PublisherBody = Type.Object({ _type: Type.Literal("targets"), ...common, targets: TargetRecord }, strict)
+
+const signed = <Body extends Parameters<typeof Type.Object>[0][string]>(body: Body) =>
+  Type.Object(
+    {
+      signatures: Type.Array(Type.Object({ keyid: Hex32, sig: Type.String({ pattern: "^[0-9a-f]{128}$" }) }, strict), {
+        minItems: 1,
+        maxItems: 64,
+      }),
+      signed: body,
+    },
+    strict,
+  )
+
+const readers = {
+  root: reader(signed(RootBody), "CATALOG_INVALID", "root metadata"),
+  timestamp: reader(signed(TimestampBody), "CATALOG_INVALID", "timestamp metadata"),
+  snapshot: reader(signed(SnapshotBody), "CATALOG_INVALID", "snapshot metadata"),
+  targets: reader(signed(TargetsBody), "CATALOG_INVALID", "targets metadata"),
+  publisher: reader(signed(PublisherBody), "CATALOG_INVALID", "publisher metadata"),
+}
+type Readers = typeof readers
+export type SignedBody<Kind extends keyof Readers> = ReturnType<Readers[Kind]>["signed"]
+
+/**
+ * The signed part of one metadata file, in form. Its signatures are NOT checked here.
+ * @throws {GridError} CATALOG_INVALID
+ */
+export function readMetadata<Kind extends keyof Readers>(kind: Kind, bytes: Uint8Array, what: string = kind): SignedBody<Kind> {
+  const body: SignedBody<keyof Readers> = readers[kind](parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", what)).signed
+  if (Number.isNaN(Date.parse(body.expires))) refuse(`${what} expires at no date: ${body.expires}`)
+  if ("roles" in body) requireOwnIds(body.keys, Object.values(body.roles), what)
+  if ("delegations" in body) {
+    const { keys, roles } = (body as SignedBody<"targets">).delegations
+    requireOwnIds(keys, roles, what)
+    const names = roles.map((role) => role.name)
+    if (new Set(names).size !== names.length) refuse(`${what} delegates to one role twice`)
+    if (names.some((name) => TOP_ROLES.has(name))) refuse(`${what} delegates to a top-level role`)
+  }
+  return body
+}
+
+/** A key's id is the digest of the key, so that one key can't sign twice under two ids and reach a threshold alone. */
+export function keyIdOf(publicKeyHex: string): string {
+  // Canonical JSON of the key object, as python-tuf and securesystemslib compute it.
+  const canonical = `{"keytype":"ed25519","keyval":{"public":"${publicKeyHex}"},"scheme":"ed25519"}`
+  return createHash("sha256").update(canonical).digest("hex")
+}
+
+export function keyIdOfSeed(seed: Uint8Array): string {
+  return keyIdOf(signingKeyFromSeed(seed).publicKeyHex)
+}
+
+export function tufKey(seed: Uint8Array): Key {
+  const { publicKeyHex } = signingKeyFromSeed(seed)
+  return new Key({ keyID: keyIdOf(publicKeyHex), keyType: "ed25519", scheme: "ed25519", keyVal: { public: publicKeyHex } })
+}
+
+/** A metadata file's bytes, signed with each of the seeds. The same input gives the same bytes: Ed25519 needs no randomness. */
+export function signMetadata(body: Root | Targets | Snapshot | Timestamp, seeds: readonly Uint8Array[]): Buffer {
+  const metadata = new Metadata(body)
+  for (const seed of seeds) {
+    const key = signingKeyFromSeed(seed)
+    metadata.sign((bytes) => new Signature({ keyID: keyIdOf(key.publicKeyHex), sig: sign(key, bytes).toString("hex") }))
+  }
+  return Buffer.from(`${JSON.stringify(metadata.toJSON())}\n`)
+}
+
+export function listedFile(version: number, bytes: Uint8Array): MetaFile {
+  return new MetaFile({ version, length: bytes.length, hashes: { sha256: digestOf(bytes) } })
+}
+
+export function targetFile(path: string, bytes: Uint8Array): TargetFile {
+  return new TargetFile({ path, length: bytes.length, hashes: { sha256: digestOf(bytes) } })
+}
+
+export function digestOf(bytes: Uint8Array): Sha256 {
+  return createHash("sha256").update(bytes).digest("hex") as Sha256
+}
+
+/** TUF's form of a time: whole seconds, UTC. */
+export function tufTime(atMs: number): string {
+  return `${new Date(atMs).toISOString().slice(0, 19)}Z`
+}
+
+function requireOwnIds(
+  keys: Readonly<Record<string, { readonly keyval: { readonly public: string } }>>,
+  roles: readonly { readonly keyids: readonly string[]; readonly threshold: number }[],
+  what: string,
+): void {
+  for (const [id, key] of Object.entries(keys))
+    if (keyIdOf(key.keyval.public) !== id) refuse(`${what} lists a key under an id that is not its digest: ${id}`)
+  for (const { keyids, threshold } of roles) {
+    if (new Set(keyids).size !== keyids.length) refuse(`${what} names one key twice in a role`)
+    if (keyids.some((id) => !Object.hasOwn(keys, id))) refuse(`${what} names a key that it does not list`)
+    if (threshold > keyids.length) refuse(`${what} asks for ${threshold} signatures of ${keyids.length} keys`)
+  }
+}
+
+function refuse(detail: string): never {
+  throw new GridError("CATALOG_INVALID", detail)
+}
