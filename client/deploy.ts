@@ -5,11 +5,12 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdir, realpath, rm } from "node:fs/promises"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { openLayer } from "#image/open-layer.ts"
-import { clearTree, inspectTarget, unpackTree } from "#image/unpack.ts"
-import { decodeIndex, type TreeIndex } from "#image/tree-index.ts"
-import { ownershipNeeds, verifyTree, type Difference } from "#image/verify-tree.ts"
+import { clearTree, inspectTarget } from "#image/target.ts"
+import { unpackTree } from "#image/unpack.ts"
+import { decodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
+import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageName, type ImageVersion } from "#core/identifiers.ts"
@@ -17,7 +18,7 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { openLayerSession } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { chooseStaging } from "#store/staging.ts"
+import { chooseStaging, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { findImage, requireImageIdentity } from "./open-image.ts"
@@ -134,7 +135,7 @@ async function claimTarget(
   const wanted = resolve(options.target)
   const before = await inspectTarget(wanted)
   const earlier = before.kind === "missing" ? null : await readDeployment(member.home, await realpath(wanted))
-  const ours = earlier !== null && earlier.device === before.device && earlier.inode === before.inode
+  const ours = earlier !== null && earlier.device === String(before.device) && earlier.inode === String(before.inode)
   if (before.kind === "occupied" && !(ours && earlier.state === "unpacking")) {
     const what = ours
       ? `it holds ${earlier.name}:${earlier.version}, good since ${new Date(earlier.changedAtMs).toISOString()}`
@@ -142,17 +143,16 @@ async function claimTarget(
     throw new GridError("TARGET_NOT_EMPTY", `${wanted}: ${what}; name an empty or new directory`)
   }
   const full = layerOf(manifest, "full")
-  const stage =
-    ours && earlier.fullInfohash === full.infohash && options.stage === null
-      ? earlier.stage
-      : await stageFor(parts, full, wanted, options.stage)
+  const begun =
+    ours && earlier.fullInfohash === full.infohash && (options.stage === null || dirname(earlier.stage) === resolve(options.stage))
+  const stage = begun ? earlier.stage : await stageFor(parts, full, wanted, options.stage)
   if (before.kind === "missing") await mkdir(wanted, { recursive: true })
   const { device, inode } = await inspectTarget(wanted)
   const record: DeploymentRecord = {
     format: "imagegrid-deployment-1",
     target: await realpath(wanted),
-    device,
-    inode,
+    device: String(device),
+    inode: String(inode),
     name: manifest.name,
     version: manifest.version,
     fullInfohash: full.infohash,
@@ -165,8 +165,8 @@ async function claimTarget(
 }
 
 async function stageFor(parts: DeployParts, full: Layer, target: string, wanted: string | null): Promise<string> {
-  const { directory } = await chooseStaging({ sealedBytes: full.sealedBytes, target, wanted })
-  const stage = join(directory, `imagegrid-${parts.member.home.memberId.slice(0, 12)}`)
+  const { directory } = chooseStaging(await stagingPlaces(target, wanted), full.sealedBytes)
+  const stage = join(resolve(directory), `imagegrid-${parts.member.home.memberId.slice(0, 12)}`)
   await mkdir(stage, { recursive: true, mode: 0o700 })
   return stage
 }
@@ -265,7 +265,7 @@ async function* piecesInOrder(
 async function requireGood(parts: DeployParts, index: TreeIndex, directory: string): Promise<number> {
   const { emit, signal } = parts
   let lastMs = 0
-  const { entries, differences } = await verifyTree({
+  const { entries, differences, differenceCount } = await verifyTree({
     directory,
     index,
     signal,
@@ -276,19 +276,19 @@ async function requireGood(parts: DeployParts, index: TreeIndex, directory: stri
       emit({ event: "progress", phase: "verify", bytes, totalBytes, bytesPerSecond: 0 })
     },
   })
-  if (differences.length > 0)
+  if (differenceCount > 0)
     throw new GridError(
       "TREE_DIFFERS",
-      `${directory} after unpacking: ${describeDifferences(differences)}. It was not marked good; repeat the command to unpack again`,
+      `${directory} after unpacking: ${describeDifferences(differences, differenceCount)}. It was not marked good; repeat the command to unpack again`,
     )
   return entries
 }
 
-export function describeDifferences(differences: readonly Difference[]): string {
+export function describeDifferences(differences: readonly Difference[], differenceCount: number): string {
   const shown = differences
     .slice(0, DIFFERENCES_SHOWN)
     .map(({ path, what, expected, found }) => `${path}: ${what} is ${found}, should be ${expected}`)
-  const more = differences.length - shown.length
+  const more = differenceCount - shown.length
   return shown.join("; ") + (more > 0 ? `; and ${more} more` : "")
 }
 

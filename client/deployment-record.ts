@@ -15,8 +15,8 @@ const DeploymentRecord = Type.Object(
     format: Type.Literal("imagegrid-deployment-1"),
     /** Real path of the target directory, and which directory that was. */
     target: Path,
-    device: WholeNumber,
-    inode: WholeNumber,
+    device: Type.String({ pattern: "^\\d{1,20}$" }),
+    inode: Type.String({ pattern: "^\\d{1,20}$" }),
     name: Type.String({ maxLength: 128 }),
     version: Type.String({ maxLength: 64 }),
     fullInfohash: Hex20,

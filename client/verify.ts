@@ -19,7 +19,12 @@ export type VerifyParts = {
   readonly onProgress: (progress: { readonly bytes: number; readonly totalBytes: number }) => void
 }
 
-export type Verdict = { readonly manifest: Manifest; readonly entries: number; readonly differences: readonly Difference[] }
+export type Verdict = {
+  readonly manifest: Manifest
+  readonly entries: number
+  readonly differences: readonly Difference[]
+  readonly differenceCount: number
+}
 
 /** @throws {GridError} TARGET_UNSUITABLE when this client never deployed there, SEEDERS_MISSING when the index is not held */
 export async function verifyTarget(parts: VerifyParts, target: string): Promise<Verdict> {
@@ -43,8 +48,8 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
     const pieces = await layers.pieces(torrent)
     const held = { torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }
     const index = await openIndex(held, layer, identity, signal)
-    const { entries, differences } = await verifyTree({ directory, index, signal, onProgress })
-    return { manifest, entries, differences }
+    const { entries, differences, differenceCount } = await verifyTree({ directory, index, signal, onProgress })
+    return { manifest, entries, differences, differenceCount }
   } finally {
     await layers.close()
   }

@@ -4,7 +4,7 @@
  */
 import type { TLSSocket } from "node:tls"
 import swagger from "@fastify/swagger"
-import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify"
+import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
 import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
 import type { Address } from "#core/address.ts"
@@ -64,7 +64,7 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
   const api = Fastify({
     https: member.admission.tlsServerOptions(),
     loggerInstance: parts.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: API_BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: REQUEST_TIMEOUT_MS,

@@ -12,7 +12,7 @@ import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-fi
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import type { Layer, Manifest } from "#core/documents.ts"
+import type { Grants, Layer, Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type GroupName, type ImageRef } from "#core/identifiers.ts"
 import { CATALOG_BYTES_MAX, routes } from "#core/wire.ts"
@@ -79,9 +79,9 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       layers: [describe("full", sealed.full), describe("index", sealed.index)],
     }
     const grant = sealGrant({ site: home.site, ref, group: { ...group, name: options.group }, imageIdentity: identity, random })
-    const grants = { format: "imagegrid-grants-1", site: home.site, name: ref.name, version: ref.version, grants: [grant] } as const
+    const grants: Grants = { format: "imagegrid-grants-1", site: home.site, name: ref.name, version: ref.version, grants: [grant] }
     const latest = await currentCatalog(parts)
-    await submit(parts, signPublication({ files: latest.files, publisherSeed, manifest, grants: { ...grants }, nowMs: clock.nowMs() }))
+    await submit(parts, signPublication({ files: latest.files, publisherSeed, manifest, grants, nowMs: clock.nowMs() }))
     return manifest
   } finally {
     await rm(workDirectory, { recursive: true, force: true })

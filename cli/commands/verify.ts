@@ -15,18 +15,18 @@ export default async function run(context: CommandContext, _arguments: readonly 
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to verify: --target DIR")
   const home = await Home.open(context.home())
   const progress = output.progress("verifying")
-  const { manifest, entries, differences } = await verifyTarget(
+  const { manifest, entries, differences, differenceCount } = await verifyTarget(
     { home, clock: systemClock, signal, onProgress: (now) => progress.update(now) },
     options.target,
   )
   progress.end()
   const image = formatImageRef(refOf(manifest))
   for (const difference of differences) output.event("difference", { ...difference })
-  output.event("verified", { image, entries, differences: differences.length })
-  if (differences.length > 0)
+  output.event("verified", { image, entries, differences: differenceCount })
+  if (differenceCount > 0)
     throw new GridError(
       "TREE_DIFFERS",
-      `${options.target} is not ${image}: ${describeDifferences(differences)}. Deploy it anew to an empty directory`,
+      `${options.target} is not ${image}: ${describeDifferences(differences, differenceCount)}. Deploy it anew to an empty directory`,
     )
   output.say(`${options.target} is ${image}: all ${entries} entries are as signed.`)
 }
