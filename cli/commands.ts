@@ -1,0 +1,161 @@
+/** Every command of the program, as it is declared to people and to the parser. */
+import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
+
+const image: CommandArgument = { name: "NAME[:VERSION]", description: "the image; without a version the newest", required: true }
+const target: CommandOption = { flags: "--target <DIR>", description: "the directory that holds the deployed tree" }
+const listening: readonly CommandOption[] = [
+  { flags: "--swarm <HOST:PORT>", description: "listen here for the swarm (TCP)" },
+  { flags: "--dht <HOST:PORT>", description: "listen here for the DHT (UDP)" },
+]
+const api: CommandOption = { flags: "--api <HOST:PORT>", description: "listen here for the API (TCP); servers only" }
+
+const SITE = "Make and run a site"
+const MEMBERS = "Let machines in"
+const IMAGES = "Publish and look"
+const DEPLOY = "Deploy and pass on"
+const TRY = "Try it"
+
+export const commands: readonly CommandSpec[] = [
+  {
+    name: "site create",
+    group: SITE,
+    summary: "makes a new site and the home of its first server",
+    arguments: [{ name: "NAME", description: "the site's name: a-z, 0-9 and -", required: true }],
+    options: [api, ...listening],
+    examples: [
+      "imagegrid site create lab --home /var/lib/imagegrid",
+      "imagegrid site create lab --home DIR --api 192.0.2.7:7400 --swarm 192.0.2.7:7401 --dht 192.0.2.7:7402",
+    ],
+    home: "needed",
+    load: () => import("./commands/site-create.ts"),
+  },
+  {
+    name: "server run",
+    group: SITE,
+    summary: "runs the image server of a home until it is told to stop",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid server run --home /var/lib/imagegrid"],
+    exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
+    home: "needed",
+    load: () => import("./commands/server-run.ts"),
+  },
+  {
+    name: "invite",
+    group: MEMBERS,
+    summary: "prints one string that lets a machine join",
+    arguments: [],
+    options: [
+      { flags: "--role <ROLE>", description: "what the machine becomes: client or server", default: "client" },
+      { flags: "--group <NAME>", description: "the group whose images a client may open" },
+      { flags: "--uses <N>", description: "how many machines may use it", default: "1" },
+      { flags: "--expires <TIME>", description: "how long it is good for: 90s, 30m, 24h, 7d", default: "24h" },
+    ],
+    examples: ["imagegrid invite --home /var/lib/imagegrid", "imagegrid invite --home /var/lib/imagegrid --uses 40 --expires 2h"],
+    home: "needed",
+    load: () => import("./commands/invite.ts"),
+  },
+  {
+    name: "join",
+    group: MEMBERS,
+    summary: "makes this machine a member, with keys that never leave it",
+    arguments: [{ name: "INVITE", description: "the string that 'imagegrid invite' printed", required: true }],
+    options: [api, ...listening],
+    examples: ["imagegrid join imagegrid1:... --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/join.ts"),
+  },
+  {
+    name: "publish",
+    group: IMAGES,
+    summary: "seals a directory tree and signs it as a new version of an image",
+    arguments: [
+      { name: "DIRECTORY", description: "the tree to publish", required: true },
+      { name: "NAME:VERSION", description: "what to call it; a version never changes", required: true },
+    ],
+    options: [
+      { flags: "--group <NAME>", description: "the group that may open it" },
+      { flags: "--pieces-of <BYTES>", description: "length of a torrent piece, a power of two such as 256KiB" },
+      { flags: "--wait-copies <N>", description: "return when N servers hold it" },
+    ],
+    examples: ["imagegrid publish /srv/golden debian:2026.11 --home /var/lib/imagegrid --wait-copies 2"],
+    home: "needed",
+    load: () => import("./commands/publish.ts"),
+  },
+  {
+    name: "images",
+    group: IMAGES,
+    summary: "lists what the site has published",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid images --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/images.ts"),
+  },
+  {
+    name: "show",
+    group: IMAGES,
+    summary: "shows one image: its layers, digests, and who may open it",
+    arguments: [image],
+    options: [],
+    examples: ["imagegrid show debian --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/show.ts"),
+  },
+  {
+    name: "deploy",
+    group: DEPLOY,
+    summary: "downloads an image, unpacks and verifies it, and seeds it while that is useful",
+    arguments: [image],
+    options: [
+      { ...target, description: "the directory to deploy to: missing, empty, or left by a deploy that was cut off" },
+      { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
+      { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
+      { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
+      { flags: "--useful-over <TIME>", description: "leave when the rate was below that for so long", default: "10s" },
+    ],
+    examples: [
+      "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
+      "imagegrid deploy debian:2026.11 --home /var/lib/imagegrid --target /mnt --seed-until forever",
+    ],
+    exitNotes: "A run that was cut off at any moment is continued by the same command.",
+    home: "needed",
+    load: () => import("./commands/deploy.ts"),
+  },
+  {
+    name: "seed",
+    group: DEPLOY,
+    summary: "goes on seeding what this client holds",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid seed --home /var/lib/imagegrid"],
+    exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
+    home: "needed",
+    load: () => import("./commands/seed.ts"),
+  },
+  {
+    name: "verify",
+    group: DEPLOY,
+    summary: "compares a deployed tree with the signed index of its image",
+    arguments: [],
+    options: [target],
+    examples: ["imagegrid verify --home /var/lib/imagegrid --target /mnt"],
+    exitNotes: "65 (TREE_DIFFERS) when anything differs.",
+    home: "needed",
+    load: () => import("./commands/verify.ts"),
+  },
+  {
+    name: "demo",
+    group: TRY,
+    summary: "tells the whole story on this machine in about a minute, and cleans up",
+    arguments: [],
+    options: [
+      { flags: "--image <DIRECTORY>", description: "the tree to publish; else this program's own packages" },
+      { flags: "--servers <N>", description: "how many servers", default: "3" },
+      { flags: "--clients <N>", description: "how many clients", default: "6" },
+    ],
+    examples: ["imagegrid demo", "imagegrid demo --clients 12"],
+    home: "none",
+    load: () => import("./commands/demo.ts"),
+  },
+]
