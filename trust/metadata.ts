@@ -4,7 +4,6 @@
  * that is a program. What `readMetadata` returns has none of them. Signatures are catalog.ts's question.
  */
 import { createHash } from "node:crypto"
-import { Key, MetaFile, Metadata, Signature, TargetFile, type Root, type Snapshot, type Targets, type Timestamp } from "@tufjs/models"
 import { Type } from "typebox"
 import { Digest, Hex32, Label } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
@@ -23,7 +22,7 @@ const strict = { additionalProperties: false } as const
 const Version = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 const Length = Type.Integer({ minimum: 1, maximum: METADATA_BYTES_MAX })
 const Hashes = Type.Object({ sha256: Digest }, strict)
-const TufKey = Type.Object(
+const KeyShape = Type.Object(
   { keytype: Type.Literal("ed25519"), scheme: Type.Literal("ed25519"), keyval: Type.Object({ public: Hex32 }, strict) },
   strict,
 )
@@ -46,18 +45,18 @@ const RootBody = Type.Object(
     _type: Type.Literal("root"),
     ...common,
     consistent_snapshot: Type.Literal(false),
-    keys: record("^[0-9a-f]{64}$", TufKey),
+    keys: record("^[0-9a-f]{64}$", KeyShape),
     roles: Type.Object({ root: TopRole, targets: TopRole, snapshot: TopRole, timestamp: TopRole }, strict),
   },
   strict,
 )
-const Listed = Type.Object({ version: Version, length: Length, hashes: Hashes }, strict)
+const ListedShape = Type.Object({ version: Version, length: Length, hashes: Hashes }, strict)
 const TimestampBody = Type.Object(
-  { _type: Type.Literal("timestamp"), ...common, meta: Type.Object({ "snapshot.json": Listed }, strict) },
+  { _type: Type.Literal("timestamp"), ...common, meta: Type.Object({ "snapshot.json": ListedShape }, strict) },
   strict,
 )
 const SnapshotBody = Type.Object(
-  { _type: Type.Literal("snapshot"), ...common, meta: record("^[a-z0-9][a-z0-9-]{0,62}\\.json$", Listed) },
+  { _type: Type.Literal("snapshot"), ...common, meta: record("^[a-z0-9][a-z0-9-]{0,62}\\.json$", ListedShape) },
   strict,
 )
 const TargetRecord = record(TargetPath, Type.Object({ length: Length, hashes: Hashes }, strict))
@@ -68,7 +67,7 @@ const TargetsBody = Type.Object(
     targets: TargetRecord,
     delegations: Type.Object(
       {
-        keys: record("^[0-9a-f]{64}$", TufKey),
+        keys: record("^[0-9a-f]{64}$", KeyShape),
         roles: Type.Array(
           Type.Object(
             { ...roleFields, name: Label, terminating: Type.Boolean(), paths: Type.Array(Pattern, { minItems: 1, maxItems: 256 }) },
@@ -112,7 +111,13 @@ export type SignedBody<Kind extends keyof Readers> = ReturnType<Readers[Kind]>["
  * @throws {GridError} CATALOG_INVALID
  */
 export function readMetadata<Kind extends keyof Readers>(kind: Kind, bytes: Uint8Array, what: string = kind): SignedBody<Kind> {
-  const body: SignedBody<keyof Readers> = readers[kind](parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", what)).signed
+  return readSigned(kind, bytes, what).signed
+}
+
+/** As `readMetadata`, with the signatures that are still to be checked. @throws {GridError} CATALOG_INVALID */
+export function readSigned<Kind extends keyof Readers>(kind: Kind, bytes: Uint8Array, what: string): ReturnType<Readers[Kind]> {
+  const file = readers[kind](parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", what))
+  const body: SignedBody<keyof Readers> = file.signed
   if (Number.isNaN(Date.parse(body.expires))) refuse(`${what} expires at no date: ${body.expires}`)
   if ("roles" in body) requireOwnIds(body.keys, Object.values(body.roles), what)
   if ("delegations" in body) {
@@ -122,41 +127,58 @@ export function readMetadata<Kind extends keyof Readers>(kind: Kind, bytes: Uint
     if (new Set(names).size !== names.length) refuse(`${what} delegates to one role twice`)
     if (names.some((name) => TOP_ROLES.has(name))) refuse(`${what} delegates to a top-level role`)
   }
-  return body
+  return file as ReturnType<Readers[Kind]>
 }
 
 /** A key's id is the digest of the key, so that one key can't sign twice under two ids and reach a threshold alone. */
 export function keyIdOf(publicKeyHex: string): string {
-  // Canonical JSON of the key object, as python-tuf and securesystemslib compute it.
-  const canonical = `{"keytype":"ed25519","keyval":{"public":"${publicKeyHex}"},"scheme":"ed25519"}`
-  return createHash("sha256").update(canonical).digest("hex")
+  const key: TufKey = { keytype: "ed25519", scheme: "ed25519", keyval: { public: publicKeyHex } }
+  return createHash("sha256").update(canonicalJson(key)).digest("hex")
 }
 
 export function keyIdOfSeed(seed: Uint8Array): string {
   return keyIdOf(signingKeyFromSeed(seed).publicKeyHex)
 }
 
-export function tufKey(seed: Uint8Array): Key {
-  const { publicKeyHex } = signingKeyFromSeed(seed)
-  return new Key({ keyID: keyIdOf(publicKeyHex), keyType: "ed25519", scheme: "ed25519", keyVal: { public: publicKeyHex } })
+export type TufKey = { readonly keytype: "ed25519"; readonly scheme: "ed25519"; readonly keyval: { readonly public: string } }
+
+export function tufKeyOf(seed: Uint8Array): TufKey {
+  return { keytype: "ed25519", scheme: "ed25519", keyval: { public: signingKeyFromSeed(seed).publicKeyHex } }
 }
 
 /** A metadata file's bytes, signed with each of the seeds. The same input gives the same bytes: Ed25519 needs no randomness. */
-export function signMetadata(body: Root | Targets | Snapshot | Timestamp, seeds: readonly Uint8Array[]): Buffer {
-  const metadata = new Metadata(body)
-  for (const seed of seeds) {
+export function signMetadata<Kind extends keyof Readers>(body: SignedBody<Kind>, seeds: readonly Uint8Array[]): Buffer {
+  const message = canonicalJson(body)
+  const signatures = seeds.map((seed) => {
     const key = signingKeyFromSeed(seed)
-    metadata.sign((bytes) => new Signature({ keyID: keyIdOf(key.publicKeyHex), sig: sign(key, bytes).toString("hex") }))
-  }
-  return Buffer.from(`${JSON.stringify(metadata.toJSON())}\n`)
+    return { keyid: keyIdOf(key.publicKeyHex), sig: sign(key, message).toString("hex") }
+  })
+  return Buffer.from(`${JSON.stringify({ signatures, signed: body })}\n`)
 }
 
-export function listedFile(version: number, bytes: Uint8Array): MetaFile {
-  return new MetaFile({ version, length: bytes.length, hashes: { sha256: digestOf(bytes) } })
+/**
+ * The bytes that signatures are over: canonical JSON, keys sorted, no spaces. Its rules for odd strings and numbers never matter
+ * here, since bodies in form hold whole numbers and plain ASCII.
+ */
+export function canonicalJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value, sortedKeys))
 }
 
-export function targetFile(path: string, bytes: Uint8Array): TargetFile {
-  return new TargetFile({ path, length: bytes.length, hashes: { sha256: digestOf(bytes) } })
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+export type Listed = { version: number; length: number; hashes: { sha256: Sha256 } }
+
+/** What a snapshot or timestamp says of another metadata file. */
+export function listedFile(version: number, bytes: Uint8Array): Listed {
+  return { version, ...targetFile(bytes) }
+}
+
+/** What a targets role says of a document. */
+export function targetFile(bytes: Uint8Array): { length: number; hashes: { sha256: Sha256 } } {
+  return { length: bytes.length, hashes: { sha256: digestOf(bytes) } }
 }
 
 export function digestOf(bytes: Uint8Array): Sha256 {

@@ -2,8 +2,6 @@
  * Writing a site's repository: what an administrator, a publisher and a server sign. Every function returns new files and
  * leaves those given as they are; the files given were verified by openCatalog before, unless a function says otherwise.
  */
-import { MetaFile, Root, Snapshot, Targets, TargetFile, Timestamp } from "@tufjs/models"
-import { Delegations } from "@tufjs/models/dist/delegations.js"
 import { DelegatedRole } from "@tufjs/models/dist/role.js"
 import {
   readGrants,
@@ -27,12 +25,11 @@ import {
   readMetadata,
   signMetadata,
   targetFile,
-  tufKey,
+  tufKeyOf,
   tufTime,
   type SignedBody,
 } from "./metadata.ts"
 
-const specVersion = SPEC_VERSION
 const DAY_MS = 24 * 3_600_000
 
 /** How long each role's signature lasts, in ms. */
@@ -88,32 +85,44 @@ export function createRepository({ document, keys, nowMs, lifetimes = {} }: NewR
   const life = { ...defaultLifetimes, ...lifetimes }
   const siteBytes = documentBytes(readSiteDocument(document))
   const expires = (role: keyof Lifetimes): string => tufTime(nowMs + life[role])
-  const root = new Root({ specVersion, version: 1, expires: expires("root"), consistentSnapshot: false })
-  for (const role of ["root", "targets", "snapshot", "timestamp"] as const) root.addKey(tufKey(keys[role]), role)
-  const publisherKey = tufKey(keys.publisher)
-  const targets = new Targets({
-    specVersion,
+  const keyOf = (role: keyof RepositoryKeys) => ({ [keyIdOfSeed(keys[role])]: tufKeyOf(keys[role]) })
+  const signedBy = (role: keyof RepositoryKeys) => ({ keyids: [keyIdOfSeed(keys[role])], threshold: 1 })
+  const root: SignedBody<"root"> = {
+    _type: "root",
+    spec_version: SPEC_VERSION,
+    version: 1,
+    expires: expires("root"),
+    consistent_snapshot: false,
+    keys: { ...keyOf("root"), ...keyOf("targets"), ...keyOf("snapshot"), ...keyOf("timestamp") },
+    roles: {
+      root: signedBy("root"),
+      targets: signedBy("targets"),
+      snapshot: signedBy("snapshot"),
+      timestamp: signedBy("timestamp"),
+    },
+  }
+  const targets: SignedBody<"targets"> = {
+    _type: "targets",
+    spec_version: SPEC_VERSION,
     version: 1,
     expires: expires("targets"),
-    targets: { [targetPath.site]: targetFile(targetPath.site, siteBytes) },
-    delegations: new Delegations({
-      keys: { [publisherKey.keyID]: publisherKey },
-      roles: {
-        [PUBLISHER]: new DelegatedRole({
-          name: PUBLISHER,
-          keyIDs: [publisherKey.keyID],
-          threshold: 1,
-          terminating: true,
-          paths: PUBLISHER_PATHS,
-        }),
-      },
-    }),
-  })
-  const publisher = new Targets({ specVersion, version: 1, expires: expires("publisher"), targets: {} })
+    targets: { [targetPath.site]: targetFile(siteBytes) },
+    delegations: {
+      keys: keyOf("publisher"),
+      roles: [{ name: PUBLISHER, ...signedBy("publisher"), terminating: true, paths: PUBLISHER_PATHS }],
+    },
+  }
+  const publisher: SignedBody<"publisher"> = {
+    _type: "targets",
+    spec_version: SPEC_VERSION,
+    version: 1,
+    expires: expires("publisher"),
+    targets: {},
+  }
   const files = new Map([
-    [ROOT_PATH(1), signMetadata(root, [keys.root])],
-    [METADATA_PATH("targets"), signMetadata(targets, [keys.targets])],
-    [METADATA_PATH(PUBLISHER), signMetadata(publisher, [keys.publisher])],
+    [ROOT_PATH(1), signMetadata<"root">(root, [keys.root])],
+    [METADATA_PATH("targets"), signMetadata<"targets">(targets, [keys.targets])],
+    [METADATA_PATH(PUBLISHER), signMetadata<"publisher">(publisher, [keys.publisher])],
     [TARGET_PREFIX + targetPath.site, siteBytes],
   ])
   const online = { snapshotSeed: keys.snapshot, timestampSeed: keys.timestamp }
@@ -151,15 +160,13 @@ export function signPublication({ files, publisherSeed, manifest, grants, nowMs 
   ])
   for (const path of paths)
     if (files.has(TARGET_PREFIX + path)) throw new GridError("IMAGE_EXISTS", `${formatImageRef(ref)}; publish it under another version`)
-  const targets = Object.entries(body.targets).map(([path, { length, hashes }]) => new TargetFile({ path, length, hashes }))
-  for (const [path, bytes] of documents) targets.push(targetFile(path, bytes))
-  const next = new Targets({
-    specVersion,
+  const next: SignedBody<"publisher"> = {
+    ...body,
     version: body.version + 1,
     expires: tufTime(nowMs + defaultLifetimes.publisher),
-    targets: Object.fromEntries(targets.map((target) => [target.path, target])),
-  })
-  const publication = new Map([[METADATA_PATH(role), signMetadata(next, [publisherSeed])]])
+    targets: { ...body.targets, ...Object.fromEntries([...documents].map(([path, bytes]) => [path, targetFile(bytes)])) },
+  }
+  const publication = new Map([[METADATA_PATH(role), signMetadata<"publisher">(next, [publisherSeed])]])
   for (const [path, bytes] of documents) publication.set(TARGET_PREFIX + path, bytes)
   return publication
 }
@@ -355,7 +362,7 @@ function signOnline(files: Map<string, Buffer>, online: OnlineSeeds, change: Onl
       throw new GridError("KEY_MISSING", `the ${role} key of this server is not the site's any more; join again with a new invite`)
   if (change.snapshot !== undefined) {
     const { version, expires, former } = change.snapshot
-    const meta = Object.fromEntries(Object.entries(former).map(([name, listed]) => [name, new MetaFile(listed)]))
+    const meta: SnapshotMeta = { ...former }
     const targetsBytes = fileOf(files, METADATA_PATH("targets"))
     const targets = readMetadata("targets", targetsBytes)
     meta["targets.json"] = listedFile(targets.version, targetsBytes)
@@ -363,14 +370,14 @@ function signOnline(files: Map<string, Buffer>, online: OnlineSeeds, change: Onl
       const bytes = fileOf(files, METADATA_PATH(name))
       meta[`${name}.json`] = listedFile(readMetadata("publisher", bytes, name).version, bytes)
     }
-    files.set(METADATA_PATH("snapshot"), signMetadata(new Snapshot({ specVersion, version, expires, meta }), [online.snapshotSeed]))
+    const body: SignedBody<"snapshot"> = { _type: "snapshot", spec_version: SPEC_VERSION, version, expires, meta }
+    files.set(METADATA_PATH("snapshot"), signMetadata<"snapshot">(body, [online.snapshotSeed]))
   }
   const snapshotBytes = fileOf(files, METADATA_PATH("snapshot"))
-  const snapshotMeta = listedFile(readMetadata("snapshot", snapshotBytes).version, snapshotBytes)
-  files.set(
-    METADATA_PATH("timestamp"),
-    signMetadata(new Timestamp({ specVersion, ...change.timestamp, snapshotMeta }), [online.timestampSeed]),
-  )
+  const { version, expires } = change.timestamp
+  const meta = { "snapshot.json": listedFile(readMetadata("snapshot", snapshotBytes).version, snapshotBytes) }
+  const body: SignedBody<"timestamp"> = { _type: "timestamp", spec_version: SPEC_VERSION, version, expires, meta }
+  files.set(METADATA_PATH("timestamp"), signMetadata<"timestamp">(body, [online.timestampSeed]))
 }
 
 function newestRoot(files: CatalogFiles): SignedBody<"root"> {
