@@ -135,10 +135,10 @@ export class Board {
     this.version += 1
   }
 
-  /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. */
-  take(peer: PeerState): BlockSpan | null {
+  /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. `guided`: of pieces that it proposed. */
+  take(peer: PeerState, guided: boolean): BlockSpan | null {
     if (peer.exhaustedAt === this.version) return null
-    const partial = this.#usablePartial(peer) ?? this.#begin(peer)
+    const partial = this.#usablePartial(peer, guided) ?? this.#begin(peer, guided)
     const block = partial?.takeOpen(peer.number) ?? null
     if (partial === null || block === null) {
       peer.exhaustedAt = this.version
@@ -262,9 +262,10 @@ export class Board {
     return this.#partials.get(partial.piece) === partial && (partial.solo === null || partial.solo === peer.number)
   }
 
-  /** A begun piece: its own, one at the head of the window, else the oldest. */
-  #usablePartial(peer: PeerState): PartialPiece | null {
+  /** A begun piece: its own, else the oldest. */
+  #usablePartial(peer: PeerState, guided: boolean): PartialPiece | null {
     if (this.#usable(peer.current, peer)) return peer.current
+    if (guided) return null
     let seen = 0
     for (const partial of this.#open) {
       if (this.#usable(partial, peer)) return partial
@@ -274,9 +275,9 @@ export class Board {
     return null
   }
 
-  #begin(peer: PeerState): PartialPiece | null {
+  #begin(peer: PeerState, guided: boolean): PartialPiece | null {
     if (this.#partials.size * this.shape.pieceBytes >= this.#limits.pendingBytes && !this.#giveUpOneUnasked()) return null
-    const piece = this.#choose(peer)
+    const piece = this.#choose(peer, guided)
     if (piece === null) return null
     this.#orderOf(piece).remove(piece, this.countOf(piece))
     this.#state[piece] = PARTIAL
@@ -287,7 +288,7 @@ export class Board {
     return partial
   }
 
-  #choose(peer: PeerState): number | null {
+  #choose(peer: PeerState, guided: boolean): number | null {
     const has = (piece: number) => peer.have.has(piece)
     if (this.#windowEnd < this.shape.pieceCount || this.#windowFirst > 0) {
       while (this.#head < this.#windowEnd && this.held.has(this.#head)) this.#head += 1
@@ -301,6 +302,7 @@ export class Board {
       const piece = peer.suggested.shift()
       if (piece !== undefined && this.isMissing(piece) && has(piece)) return piece
     }
+    if (guided) return null
     return this.#inWindow.rarest(has, this.#random) ?? this.#beyond.rarest(has, this.#random)
   }
 

@@ -51,14 +51,19 @@ export const defaultLimits = {
   /** A choked peer that waits takes the slot of the one that had it longest. */
   slotTurnMs: 10_000,
 
+  /** Pieces that came within this time are told of together. */
+  newsMs: 20,
+
   /** Pieces ahead of the unpacker among which the rarest is chosen before all others. */
   windowPieces: 192,
   /** First missing pieces of the window that go before everything else. */
   windowHeadPieces: 3,
   /** Pieces next in file order among which a holder of everything chooses what it proposes. */
   offerBandPieces: 128,
-  /** What is proposed to one peer covers this time at its rate, at least two pieces. */
+  /** What is proposed to one peer covers this time at its rate, twice what it has asked for, and at least two pieces. */
   offerHorizonMs: 500,
+  /** A peer that proposes is asked for nothing else while what it proposed is on its way, and for this long after. */
+  guidedMs: 500,
   /** A proposal that is not taken up in this time is made to another. */
   offerLapsesMs: 5_000,
 

@@ -36,6 +36,8 @@ export class PeerState {
   exhaustedAt = -1
   /** Pieces that it proposed (BEP 6 suggest), oldest first. */
   readonly suggested: number[] = []
+  /** Until then it is asked for what it proposes and for nothing else: it has yet to send every piece once. */
+  guidedUntilMs = 0
   /** The piece that it works on. */
   current: PartialPiece | null = null
 
@@ -58,6 +60,8 @@ export class PeerState {
   /** Blocks it asked for, in order. */
   readonly uploads: BlockSpan[] = []
   uploadTurns = 0
+  /** It was last seen waiting for bytes of ours. */
+  servedAtMs = 0
   uploadingSinceMs = 0
   readonly upload: ReactiveRate
   /** Pieces that we proposed and it has not asked for, and when. */

@@ -1,6 +1,8 @@
 /** How fast bytes flow: one meter that reacts within a fraction of a second, one that tells the mean of the last ten. */
 
 const HALF_LIFE_MS = 500
+/** Over less time, one block looks like a torrent. */
+const SETTLE_MIN_MS = 80
 const WINDOW_SECONDS = 10
 
 /** Exponentially weighted rate of one connection. */
@@ -24,7 +26,7 @@ export class ReactiveRate {
   /** To be called about ten times a second. */
   settle(nowMs: number): void {
     const tookMs = nowMs - this.#sinceMs
-    if (tookMs <= 0) return
+    if (tookMs < SETTLE_MIN_MS) return
     const now = (this.#bytes * 1000) / tookMs
     // Rises at once, so that requests in flight follow a link that opens; falls slowly, so that one pause does not starve it.
     const weight = now > this.#bytesPerSecond ? 0.7 : 1 - 2 ** (-tookMs / HALF_LIFE_MS)

@@ -47,7 +47,7 @@ export class TorrentCore<Block> {
   readonly #limits: Limits
   readonly #addresses: AddressBook
   readonly #peers = new Map<PeerNumber, PeerState>()
-  /** Pieces to tell all peers of, at the next tick. */
+  /** Pieces to tell all peers of, together. */
   readonly #news: number[] = []
   readonly #offers: Offers | null
   readonly #offences = new Map<string, number>()
@@ -55,6 +55,7 @@ export class TorrentCore<Block> {
   #inFlight = 0
   #unchokedCount = 0
   #slotsTurnedAtMs = 0
+  #newsToldAtMs = 0
   #taking = true
   #nowMs: number
   #effects: CoreEffect<Block>[] = []
@@ -328,6 +329,8 @@ export class TorrentCore<Block> {
       this.#useless(peer, "proposals")
     }
     peer.suggested.push(piece)
+    peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
+    peer.exhaustedAt = -1
     this.#refill(peer)
   }
 
@@ -360,6 +363,7 @@ export class TorrentCore<Block> {
     if (this.#board.spanOf(id).length !== message.length) throw misbehaved("sent a block of another length than asked for")
     peer.stalled = false
     peer.lastBlockAtMs = this.#nowMs
+    if (peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     peer.download.add(message.length)
     this.#download.add(message.length)
     this.statistics.downloadedBytes += message.length
@@ -405,10 +409,20 @@ export class TorrentCore<Block> {
     const allowance = this.#allowance(peer)
     if (peer.asked.size > allowance - Math.max(1, allowance >> 2)) return
     while (peer.asked.size < allowance) {
-      const span = this.#board.take(peer) ?? this.#takeTwice(peer)
+      const span = this.#board.take(peer, this.#isGuided(peer)) ?? this.#takeTwice(peer)
       if (span === null) break
       this.#ask(peer, span)
     }
+  }
+
+  #isGuided(peer: PeerState): boolean {
+    if (peer.asked.size + peer.suggested.length > 0 && peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
+    const guided = this.#nowMs < peer.guidedUntilMs
+    if (!guided && peer.guidedUntilMs > 0) {
+      peer.guidedUntilMs = 0
+      peer.exhaustedAt = -1
+    }
+    return guided
   }
 
   #takeTwice(peer: PeerState): BlockSpan | null {
@@ -467,6 +481,7 @@ export class TorrentCore<Block> {
     const suppliers = this.#board.stored(piece)
     this.#news.push(piece)
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
+    if (this.complete || this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs) this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suppliers?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
     if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
@@ -588,8 +603,8 @@ export class TorrentCore<Block> {
   /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
-    const ahead = (peer.upload.bytesPerSecond * this.#limits.offerHorizonMs) / 1000 / this.#board.shape.pieceBytes
-    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(2, Math.ceil(ahead)))
+    const comingBytes = Math.max((peer.upload.bytesPerSecond * this.#limits.offerHorizonMs) / 1000, 2 * BLOCK_BYTES * peer.uploads.length)
+    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(2, Math.ceil(comingBytes / this.#board.shape.pieceBytes)))
     while (peer.offers.size < wanted) {
       const piece = this.#offers.take()
       if (piece === null) return
@@ -606,7 +621,6 @@ export class TorrentCore<Block> {
       peer.download.settle(this.#nowMs)
       peer.upload.settle(this.#nowMs)
       peer.tolerance = Math.min(this.#limits.uselessBurst, peer.tolerance + (this.#limits.uselessPerSecond * TICK_MS) / 1000)
-      this.#tellNews(peer)
       this.#lapseOffers(peer)
       if (this.#dropIfDead(peer)) continue
       this.#stall(peer)
@@ -614,20 +628,25 @@ export class TorrentCore<Block> {
       if (this.#nowMs - peer.lastExchangeAtMs >= this.#limits.peerExchangeMs) this.#exchangePeers(peer)
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
-    this.#news.length = 0
+    this.#tellNews()
     this.#turnSlots()
     this.#refillAll()
     this.#dial()
   }
 
   /** Tells of new pieces those who lack them. */
-  #tellNews(peer: PeerState): void {
-    for (const piece of this.#news) if (!peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+  #tellNews(): void {
+    for (const peer of this.#peers.values())
+      for (const piece of this.#news) if (!peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+    this.#news.length = 0
+    this.#newsToldAtMs = this.#nowMs
   }
 
   #lapseOffers(peer: PeerState): void {
+    // While it is being served it comes to them in its turn.
+    if (peer.uploadTurns > 0) peer.servedAtMs = this.#nowMs
     for (const [piece, offeredAtMs] of peer.offers) {
-      if (this.#nowMs - offeredAtMs < this.#limits.offerLapsesMs) break
+      if (this.#nowMs - Math.max(offeredAtMs, peer.servedAtMs) < this.#limits.offerLapsesMs) break
       peer.offers.delete(piece)
       this.#offers?.giveBack(piece)
     }
