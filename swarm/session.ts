@@ -162,7 +162,7 @@ export class TorrentSession {
     const links = [...this.#links.values()]
     for (const link of links) link.connection.close()
     const error = new Error("the torrent's session was closed")
-    for (const waiters of [...this.#pieceWaiters.values(), this.#completeWaiters]) for (const { reject } of [...waiters]) reject(error)
+    for (const waiters of [...this.#pieceWaiters.values(), this.#completeWaiters]) for (const { reject } of waiters) reject(error)
     this.#parts.closed()
     return Promise.resolve()
   }
@@ -390,11 +390,11 @@ export class TorrentSession {
     this.#failure ??= error
     this.#parts.log.warn({ infohash: this.torrent.infohash, piece, error: error.message }, "a piece could not be stored")
     this.#dispatch({ kind: "store-failed", piece })
-    for (const waiters of [...this.#pieceWaiters.values(), this.#completeWaiters]) for (const { reject } of [...waiters]) reject(error)
+    for (const waiters of [...this.#pieceWaiters.values(), this.#completeWaiters]) for (const { reject } of waiters) reject(error)
   }
 
   #settle(waiters: Set<Waiter> | undefined): void {
-    for (const { resolve } of [...(waiters ?? [])]) resolve()
+    for (const { resolve } of waiters ?? []) resolve()
   }
 
   async #wait(waiters: Set<Waiter>, signal?: AbortSignal): Promise<void> {

@@ -208,7 +208,7 @@ export class Swarm {
     this.#dialler.close()
     const { promise, resolve } = Promise.withResolvers<null>()
     this.#server.close(() => resolve(null))
-    for (const session of [...this.#sessions.values()]) await session.close()
+    for (const session of this.#sessions.values()) await session.close()
     for (const socket of this.#halfOpen.values()) socket.destroy()
     await promise
   }

@@ -90,12 +90,7 @@ function bodyBytes(message: ControlMessage): number {
       return 13
     case "bitfield":
       return 1 + message.bits.length
-    case "choke":
-    case "unchoke":
-    case "interested":
-    case "not-interested":
-    case "have-all":
-    case "have-none":
+    default:
       return 1
   }
 }
@@ -210,14 +205,6 @@ function decodeWhole(body: Buffer): WireMessage {
   const type = byNumber.get(body[0] ?? -1)
   if (type === undefined) refuse(`a message of unknown type ${body[0]}`)
   switch (type) {
-    case "choke":
-    case "unchoke":
-    case "interested":
-    case "not-interested":
-    case "have-all":
-    case "have-none":
-      requireBytes(body, 1, type)
-      return { type }
     case "have":
     case "suggest":
     case "allowed-fast":
@@ -236,6 +223,9 @@ function decodeWhole(body: Buffer): WireMessage {
     case "extended":
       if (body.length < 2) refuse("an extended message without its number")
       return { type, id: body.readUInt8(1), payload: body.subarray(2) }
+    default:
+      requireBytes(body, 1, type)
+      return { type }
   }
 }
 

@@ -60,8 +60,8 @@ export const defaultLimits = {
   windowHeadPieces: 3,
   /** Pieces next in file order among which a holder of everything chooses what it proposes. */
   offerBandPieces: 128,
-  /** What is proposed to one peer covers this time at its rate, twice what it has asked for, and at least two pieces. */
-  offerHorizonMs: 500,
+  /** Pieces proposed to one peer: at least this many, and twice as many as its requests that wait. */
+  offersFloor: 2,
   /** A peer that proposes is asked for nothing else while what it proposed is on its way, and for this long after. */
   guidedMs: 500,
   /** A proposal that is not taken up in this time is made to another. */

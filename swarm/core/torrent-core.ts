@@ -463,7 +463,7 @@ export class TorrentCore<Block> {
   }
 
   #releaseAll(peer: PeerState): void {
-    for (const id of [...peer.asked.keys()]) this.#release(peer, id)
+    for (const id of peer.asked.keys()) this.#release(peer, id)
   }
 
   #refillAll(): void {
@@ -603,8 +603,8 @@ export class TorrentCore<Block> {
   /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
-    const comingBytes = Math.max((peer.upload.bytesPerSecond * this.#limits.offerHorizonMs) / 1000, 2 * BLOCK_BYTES * peer.uploads.length)
-    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(2, Math.ceil(comingBytes / this.#board.shape.pieceBytes)))
+    const queuedPieces = Math.ceil((peer.uploads.length * BLOCK_BYTES) / this.#board.shape.pieceBytes)
+    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(this.#limits.offersFloor, 2 * queuedPieces))
     while (peer.offers.size < wanted) {
       const piece = this.#offers.take()
       if (piece === null) return
@@ -617,7 +617,7 @@ export class TorrentCore<Block> {
 
   #tick(): void {
     this.#download.settle(this.#nowMs)
-    for (const peer of [...this.#peers.values()]) {
+    for (const peer of this.#peers.values()) {
       peer.download.settle(this.#nowMs)
       peer.upload.settle(this.#nowMs)
       peer.tolerance = Math.min(this.#limits.uselessBurst, peer.tolerance + (this.#limits.uselessPerSecond * TICK_MS) / 1000)
@@ -673,7 +673,7 @@ export class TorrentCore<Block> {
     const expectedMs = Number.isFinite(blockMs) ? Math.max(limits.stallMinMs, 4 * blockMs) : limits.stallFirstMs
     if (this.#nowMs - peer.lastBlockAtMs < Math.min(limits.stallMaxMs, expectedMs * peer.patience)) return
     peer.stalled = true
-    for (const id of [...peer.asked.keys()]) {
+    for (const id of peer.asked.keys()) {
       this.#release(peer, id)
       peer.withdrawn.add(id)
       this.#send(peer, { type: "cancel", ...this.#board.spanOf(id) })

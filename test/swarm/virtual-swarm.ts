@@ -117,7 +117,7 @@ export class VirtualSwarm {
   /** The host is gone at once, as if its power had failed; its peers learn it when the connection breaks. */
   kill(host: VirtualHost): void {
     host.gone = true
-    for (const number of [...host.links.keys()]) this.#cut(host, number)
+    for (const number of host.links.keys()) this.#cut(host, number)
   }
 
   /** Runs until `done` or until that time has passed; false when it has. */
