@@ -8,6 +8,7 @@ import { open, readdir, rename, unlink, type FileHandle } from "node:fs/promises
 import { dirname, join } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import { diskFull, isDiskFull } from "./disk-full.ts"
+import { isRunning } from "./process.ts"
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_DIRECTORY } = constants
 const GROUP_AND_OTHERS = 0o077
@@ -149,13 +150,4 @@ export async function deadTemporaries(directory: string): Promise<string[]> {
 function ownerOf(name: string): number | null {
   const match = /\.tmp-(\d{1,10})-[0-9a-f]{12}$/.exec(name)
   return match === null ? null : Number(match[1])
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemErrorCode(error) === "EPERM"
-  }
 }

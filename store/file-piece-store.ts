@@ -5,7 +5,7 @@
  */
 import { constants } from "node:fs"
 import { lstat, mkdir, unlink, type FileHandle } from "node:fs/promises"
-import { dirname, join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
 import { pieceBytesAt, type Torrent } from "#core/torrent.ts"
@@ -271,11 +271,12 @@ export async function isWholeOnDisk(directory: string, torrent: Torrent): Promis
 }
 
 /** Makes a directory and its name durable. */
-export async function makeDirectoryDurably(path: string): Promise<void> {
+export async function makeDirectoryDurably(directory: string): Promise<void> {
+  const path = resolve(directory)
   const made = await mkdir(path, { recursive: true, mode: 0o700 })
   if (made === undefined) return
   // `made` is the first directory that was missing: each from there down has a new name in its parent.
-  for (let directory = path; directory.length >= made.length; directory = dirname(directory)) await syncDirectory(dirname(directory))
+  for (let named = path; named.length >= made.length; named = dirname(named)) await syncDirectory(dirname(named))
 }
 
 /** `recorded` is how many pieces the record claims; `held`, those of them that the file has room for. */

@@ -6,6 +6,7 @@ import { accessSync, constants, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { GridError } from "#core/errors.ts"
+import { isRunning } from "./process.ts"
 
 export interface HomeLock extends Disposable {
   /** Frees the home. Calling it again does nothing. */
@@ -74,10 +75,8 @@ function refusal(home: string, cause: unknown): unknown {
 function holder(home: string): number | null {
   try {
     const pid = Number(readFileSync(join(home, "lock.pid"), "utf8").slice(0, 20).trim())
-    if (!Number.isInteger(pid) || pid < 1) return null
-    process.kill(pid, 0)
-    return pid
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM" ? NaN : null
+    return Number.isInteger(pid) && pid > 0 && isRunning(pid) ? pid : null
+  } catch {
+    return null
   }
 }

@@ -1,9 +1,9 @@
 /**
  * Where a client stages sealed bytes: memory first, then /tmp, then the target's own file system, as in the paper of 2007. Gathers the facts and
- * leaves the choice to `chooseStaging`, which is pure. Makes nothing.
+ * leaves the choice to `chooseStaging`, which is pure.
  */
 import { constants } from "node:fs"
-import { access, lstat, readFile, stat, statfs } from "node:fs/promises"
+import { access, lstat, mkdir, readFile, stat, statfs } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
@@ -23,8 +23,6 @@ export type StagingPlace = {
   readonly directory: string
   /** Bytes that may be written there; null when nothing may. */
   readonly freeBytes: number | null
-  /** Bytes of this very layer that an earlier run has left there. */
-  readonly stagedBytes: number
   /** Why nothing may be written, or what a person should know of the place. */
   readonly remark: string | null
 }
@@ -44,17 +42,14 @@ export async function stagingPlaces(
   target: string,
   wanted: string | null,
   options: {
-    /** The path that this layer's bytes have when staged in `directory`, so that a continued run is not asked for their room again. */
-    readonly layerPathIn?: (directory: string) => string
     /** Instead of /dev/shm and the system's temporary directory. */
     readonly shared?: { readonly memory: string; readonly tmp: string }
   } = {},
 ): Promise<StagingPlace[]> {
-  const { layerPathIn = () => null, shared = { memory: SHARED_MEMORY, tmp: tmpdir() } } = options
-  const place = (kind: StagingKind, directory: string) => gather(kind, directory, layerPathIn(directory))
-  if (wanted !== null) return [await place("wanted", resolve(wanted))]
-  const beside = await place("target", dirname(resolve(target)))
-  return [await place("memory", shared.memory), await place("tmp", shared.tmp), await besideTarget(beside, resolve(target))]
+  const { shared = { memory: SHARED_MEMORY, tmp: tmpdir() } } = options
+  if (wanted !== null) return [await gather("wanted", resolve(wanted))]
+  const beside = await gather("target", dirname(resolve(target)))
+  return [await gather("memory", shared.memory), await gather("tmp", shared.tmp), await besideTarget(beside, resolve(target))]
 }
 
 /**
@@ -64,8 +59,8 @@ export async function stagingPlaces(
 export function chooseStaging(places: readonly StagingPlace[], sealedBytes: number): Staging {
   const neededBytes = sealedBytes + STAGING_SPARE_BYTES
   const passedOver: string[] = []
-  for (const { kind, directory, freeBytes, stagedBytes, remark } of places) {
-    if (freeBytes !== null && freeBytes + Math.min(stagedBytes, sealedBytes) >= neededBytes) {
+  for (const { kind, directory, freeBytes, remark } of places) {
+    if (freeBytes !== null && freeBytes >= neededBytes) {
       const why = [`${directory} has ${freeBytes} bytes free`, ...(remark === null ? [] : [remark]), ...passedOver].join("; ")
       return { directory, kind, why }
     }
@@ -82,8 +77,27 @@ export function chooseStaging(places: readonly StagingPlace[], sealedBytes: numb
   )
 }
 
-async function gather(kind: StagingKind, directory: string, layerPath: string | null): Promise<StagingPlace> {
-  const unusable = (remark: string): StagingPlace => ({ kind, directory, freeBytes: null, stagedBytes: 0, remark })
+/**
+ * Makes the directory `path`, or takes the one that an earlier run of this user made. /tmp and /dev/shm are everyone's: a stranger may have
+ * put a directory of this name there first, and would then own what is staged in it.
+ * @throws {GridError} TARGET_UNSUITABLE when it is a link, another user's, or open to others for writing
+ */
+export async function claimStage(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  try {
+    await mkdir(path, { mode: 0o700 })
+    return
+  } catch (error) {
+    if (systemErrorCode(error) !== "EEXIST") throw error
+  }
+  const status = await lstat(path)
+  const ours = status.isDirectory() && status.uid === process.geteuid?.() && (status.mode & 0o022) === 0
+  if (!ours)
+    throw new GridError("TARGET_UNSUITABLE", `${path} is not a directory of this user alone; remove it, or stage elsewhere: --stage DIR`)
+}
+
+async function gather(kind: StagingKind, directory: string): Promise<StagingPlace> {
+  const unusable = (remark: string): StagingPlace => ({ kind, directory, freeBytes: null, remark })
   try {
     const existing = await nearestExisting(directory)
     if (!(await stat(existing)).isDirectory()) return unusable(`${existing} is not a directory`)
@@ -93,7 +107,7 @@ async function gather(kind: StagingKind, directory: string, layerPath: string | 
     if (kind === "memory" && !inMemory) return unusable("it is not a tmpfs")
     const roomBytes = bavail * bsize
     const freeBytes = inMemory ? Math.min(roomBytes, await availableMemoryBytes()) : roomBytes
-    return { kind, directory, freeBytes, stagedBytes: await stagedBytesAt(layerPath), remark: null }
+    return { kind, directory, freeBytes, remark: null }
   } catch (error) {
     return unusable(systemErrorCode(error) ?? "it can't be examined")
   }
@@ -118,17 +132,6 @@ async function nearestExisting(path: string): Promise<string> {
     } catch (error) {
       if (systemErrorCode(error) !== "ENOENT" || dirname(at) === at) throw error
     }
-  }
-}
-
-/** Disk blocks, not length: a file that is half downloaded is sparse. */
-async function stagedBytesAt(path: string | null): Promise<number> {
-  if (path === null) return 0
-  try {
-    const status = await lstat(path)
-    return status.isFile() ? status.blocks * 512 : 0
-  } catch {
-    return 0
   }
 }
 
