@@ -58,7 +58,8 @@ export class Dialler {
       return connection
     } catch (error) {
       socket.destroy()
-      throw error
+      if (error instanceof GridError) throw error
+      throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} broke off`, { cause: error })
     }
   }
 

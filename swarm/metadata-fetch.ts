@@ -87,7 +87,7 @@ export async function fetchMetadata(connection: Connection, infohash: Infohash, 
     connection.sendExtended(EXTENDED_HANDSHAKE, encodeIntroduction({ listenPort, requestQueueLimit: 1, metadataBytes: null }))
     connection.start({
       message: take,
-      closed: (error) => reject(error ?? new GridError("SEEDERS_MISSING", "the peer left")),
+      closed: (cause) => reject(cause instanceof GridError ? cause : new GridError("SEEDERS_MISSING", "the peer left", { cause })),
     })
     const infoBytes = await promise
     const digest = createHash("sha1").update(infoBytes).digest("hex")

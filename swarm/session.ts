@@ -90,6 +90,8 @@ export class TorrentSession {
   readonly #closing = new AbortController()
   readonly #downloadRate: WindowedRate
   readonly #uploadRate: WindowedRate
+  /** Reads and writes of the store under way. */
+  readonly #storeWork = new Set<Promise<void>>()
   #nextNumber = 1
   #stepping = false
   #failure: Error | null = null
@@ -155,16 +157,17 @@ export class TorrentSession {
     this.#dispatch({ kind: "window", firstPiece: pieceIndex(firstPiece, this.torrent.pieceCount) })
   }
 
-  /** Parts from all peers and ends all waiting. The store stays open: it is its owner's. */
-  close(): Promise<void> {
-    if (this.#closing.signal.aborted) return Promise.resolve()
+  /** Parts from all peers and ends all waiting; resolves when the store is no longer used. It stays open: it is its owner's. */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    const links = [...this.#links.values()]
-    for (const link of links) link.connection.close()
+    for (const link of this.#links.values()) link.connection.close()
+    this.#links.clear()
+    this.#byMember.clear()
     const error = new Error("the torrent's session was closed")
     for (const waiters of [...this.#pieceWaiters.values(), this.#completeWaiters]) for (const { reject } of waiters) reject(error)
     this.#parts.closed()
-    return Promise.resolve()
+    await Promise.all(this.#storeWork)
   }
 
   // For the swarm.
@@ -192,7 +195,7 @@ export class TorrentSession {
    * different ends the one dialled by the lower member id stays, so that both ends keep the same. Of two dialled from one end, that end decides.
    */
   wants(memberId: string, dialledBy: "us" | "them"): boolean {
-    if (this.#closing.signal.aborted || memberId === this.#parts.memberId) return false
+    if (this.#closing.signal.aborted || memberId === this.#parts.memberId || this.#core.isBanned(memberId)) return false
     const existing = this.#byMember.get(memberId)
     if (existing === undefined) return dialledBy === "us" || this.#links.size < this.#parts.maxPeers
     const existingBy = existing.connection.dialled === null ? "them" : "us"
@@ -233,6 +236,8 @@ export class TorrentSession {
         closed: (error) => {
           if (this.#links.get(link.number) !== link) return
           this.#parts.log.debug({ infohash: this.torrent.infohash, memberId, reason: error?.message ?? null }, "peer gone")
+          if (error instanceof GridError && error.code === "PEER_MISBEHAVED")
+            this.#dispatch({ kind: "violated", peer: link.number, detail: error.detail })
           this.#drop(link)
         },
       },
@@ -262,7 +267,7 @@ export class TorrentSession {
     if (link.introduction !== null) throw new GridError("PEER_MISBEHAVED", "introduced itself twice")
     const introduction = decodeIntroduction(payload)
     link.introduction = introduction
-    const host = link.connection.dialled?.host ?? link.connection.remoteHost
+    const host = link.connection.remoteHost
     this.#dispatch({
       kind: "introduced",
       peer: link.number,
@@ -299,7 +304,7 @@ export class TorrentSession {
         this.#links.get(effect.peer)?.connection.send(effect.message)
         return
       case "upload":
-        void this.#upload(effect.peer, effect.blocks)
+        this.#track(this.#upload(effect.peer, effect.blocks))
         return
       case "keep-block":
         this.#assembly.keep(effect.piece, effect.offset, effect.block)
@@ -309,7 +314,7 @@ export class TorrentSession {
         )
         return
       case "verify":
-        void this.#verify(effect.piece)
+        this.#track(this.#verify(effect.piece))
         return
       case "drop-piece":
         this.#assembly.drop(effect.piece)
@@ -335,6 +340,11 @@ export class TorrentSession {
     }
   }
 
+  #track(work: Promise<void>): void {
+    this.#storeWork.add(work)
+    void work.finally(() => this.#storeWork.delete(work))
+  }
+
   async #dial(address: Address): Promise<void> {
     try {
       const connection = await this.#parts.dial(address, (memberId) => this.wants(memberId, "us"))
@@ -356,7 +366,7 @@ export class TorrentSession {
       const { frame, length } = await frames.read(this.pieces, blocks)
       link.connection.upload(frame.subarray(0, length), () => {
         frames.giveBack(frame)
-        if (link.connection.closed) return
+        if (this.#links.get(number) !== link) return
         this.#uploadRate.add(bytes, this.#parts.nowMs())
         this.#dispatch({ kind: "uploaded", peer: number, bytes })
       })

@@ -304,26 +304,25 @@ export class Swarm {
   }
 
   async #fetchFromAny(infohash: Infohash, addresses: readonly Address[], signal: AbortSignal): Promise<Torrent | null> {
-    let torrent: Torrent | null = null
-    let invalid: GridError | null = null
+    const outcome: { torrent: Torrent | null; invalid: GridError | null } = { torrent: null, invalid: null }
     const waiting = [...addresses]
     const fetchFromSome = async () => {
-      for (let address = waiting.shift(); address !== undefined && torrent === null; address = waiting.shift()) {
+      for (let address = waiting.shift(); address !== undefined && outcome.torrent === null; address = waiting.shift()) {
         try {
-          const connection = await this.#dialler.dial(address, infohash, () => torrent === null)
-          torrent = await fetchMetadata(connection, infohash, this.address.port, signal)
+          const connection = await this.#dialler.dial(address, infohash, () => outcome.torrent === null)
+          outcome.torrent = await fetchMetadata(connection, infohash, this.address.port, signal)
         } catch (error) {
           signal.throwIfAborted()
           if (!(error instanceof GridError)) throw error
-          if (error.code === "TORRENT_INVALID") invalid = error
+          if (error.code === "TORRENT_INVALID") outcome.invalid = error
           this.#log.debug({ infohash, address, code: error.code, detail: error.detail }, "metadata not had")
         }
       }
     }
     signal.throwIfAborted()
     await Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome))
-    if (torrent === null && invalid !== null) throw invalid
-    return torrent
+    if (outcome.torrent === null && outcome.invalid !== null) throw outcome.invalid
+    return outcome.torrent
   }
 }
 

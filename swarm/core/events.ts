@@ -25,6 +25,8 @@ export type CoreEvent<Block> =
       readonly requestQueueLimit: number
     }
   | { readonly kind: "message"; readonly peer: PeerNumber; readonly message: Message<Block> }
+  /** The peer broke the protocol below the level of these messages. */
+  | { readonly kind: "violated"; readonly peer: PeerNumber; readonly detail: string }
   /** Addresses from a peer (BEP 11), or from elsewhere when `from` is null; `given` ones are dialled before others. */
   | { readonly kind: "addresses"; readonly from: PeerNumber | null; readonly given: boolean; readonly addresses: readonly Address[] }
   /** One `upload` effect is with the operating system now. */

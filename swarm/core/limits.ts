@@ -29,7 +29,7 @@ export const defaultLimits = {
   /** All peers together may always have this many in flight. */
   sharedFloor: 64,
   /** Bytes of pieces that are begun or being verified. */
-  pendingBytes: 192 * 1024 * 1024,
+  pendingBytes: 128 * 1024 * 1024,
   /** A peer that leaves requests without a block for this long loses them to others: at first, at least, at most. */
   stallFirstMs: 5_000,
   stallMinMs: 2_000,

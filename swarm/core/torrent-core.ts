@@ -84,6 +84,11 @@ export class TorrentCore<Block> {
     return this.#peers.size
   }
 
+  /** This member broke the rules before, too often or too badly. */
+  isBanned(key: string): boolean {
+    return (this.#offences.get(key) ?? 0) >= this.#limits.offences
+  }
+
   /** Connected peers that lack a piece that we hold. */
   get peersInNeed(): number {
     let count = 0
@@ -110,6 +115,11 @@ export class TorrentCore<Block> {
       case "message":
         this.#message(event.peer, event.message)
         break
+      case "violated": {
+        const peer = this.#peers.get(event.peer)
+        if (peer !== undefined) this.#disconnect(peer, "misbehaved", event.detail)
+        break
+      }
       case "addresses":
         this.#learnAddresses(event)
         break
@@ -151,8 +161,7 @@ export class TorrentCore<Block> {
     const peer = new PeerState(event.peer, { ...event, have }, this.#limits.uselessBurst, this.#nowMs)
     this.#peers.set(peer.number, peer)
     if (event.dialled !== null) this.#addresses.connected(event.dialled)
-    if ((this.#offences.get(peer.key) ?? 0) >= this.#limits.offences)
-      return this.#disconnect(peer, "banned", "this member broke the rules before")
+    if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
     if (this.held.complete) this.#send(peer, { type: "have-all" })
     else if (this.held.count === 0) this.#send(peer, { type: "have-none" })
     else this.#send(peer, { type: "bitfield", bits: Uint8Array.from(this.held.bytes) })
