@@ -19,6 +19,9 @@ const SQLITE_READONLY = 8
 const SQLITE_CANTOPEN = 14
 const SQLITE_NOTADB = 26
 
+/** A database that nobody refers to is collected and closed, and its lock with it. */
+const held = new Set<DatabaseSync>()
+
 /**
  * Takes the lock of the directory `home`, or refuses at once.
  * @throws {GridError} HOME_IN_USE, HOME_INVALID when there is no such directory, NOT_PERMITTED, STATE_DAMAGED
@@ -31,10 +34,9 @@ export function lockHome(home: string): HomeLock {
   } catch {
     // A full disk must not keep a home from being used, if only to make room.
   }
-  let released = false
+  held.add(database)
   const release = () => {
-    if (released) return
-    released = true
+    if (!held.delete(database)) return
     // Before the lock is free: the next holder's file must not be removed.
     rmSync(pidFile, { force: true })
     database.close()

@@ -88,10 +88,9 @@ test("a torn, damaged or foreign record means that nothing is held, and never a 
   const file = join(directory, "held")
   const good = readFileSync(file)
   const other = torrentOf(contentOf("another", content.length), PIECE)
-  await FilePieceStore.open(join(directory, "other"), other).then(async (store) => {
-    await store.write(0, pieceOf(contentOf("another", content.length), other, 0))
-    await store.close()
-  })
+  const foreign = await FilePieceStore.open(join(directory, "other"), other)
+  await foreign.write(0, pieceOf(contentOf("another", content.length), other, 0))
+  await foreign.close()
   const records: Record<string, Buffer> = {
     empty: Buffer.alloc(0),
     "cut off": good.subarray(0, good.length - 1),

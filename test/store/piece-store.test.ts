@@ -16,15 +16,17 @@ const stores: Readonly<Record<string, (context: TestContext, torrent: Torrent) =
   FilePieceStore: async (context, of) => FilePieceStore.open(temporaryDirectory(context), of),
 }
 
+/** Closed before its directory is removed: what is done after a test is done in the order of asking. */
+async function opened(context: TestContext, make: () => Promise<PieceStore>): Promise<PieceStore> {
+  let store: PieceStore | null = null
+  context.after(() => store?.close())
+  store = await make()
+  return store
+}
+
 for (const [name, make] of Object.entries(stores))
   describe(name, () => {
-    const open = async (context: TestContext, of: Torrent = torrent): Promise<PieceStore> => {
-      let store: PieceStore | null = null
-      // Before the directory is removed: what is done after a test is done in the order of asking.
-      context.after(() => store?.close())
-      store = await make(context, of)
-      return store
-    }
+    const open = (context: TestContext, of: Torrent = torrent) => opened(context, () => make(context, of))
 
     test("begins with every piece missing and the torrent's measures", async (context) => {
       const store = await open(context)
