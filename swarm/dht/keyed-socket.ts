@@ -120,7 +120,9 @@ export class KeyedSocket extends EventEmitter {
 
   /** Called by the library; the socket is bound already. */
   bind(): void {
-    process.nextTick(() => this.emit("listening"))
+    process.nextTick(() => {
+      if (!this.#closed) this.emit("listening")
+    })
   }
 
   address(): { address: string; port: number; family: string } {

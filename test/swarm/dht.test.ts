@@ -1,0 +1,190 @@
+import assert from "node:assert/strict"
+import { createSocket } from "node:dgram"
+import { describe, test } from "node:test"
+import { formatAddress } from "#core/address.ts"
+import { GridError } from "#core/errors.ts"
+import { readDhtState } from "#swarm/dht.ts"
+import { MemoryDht, MemoryDhtNetwork } from "#swarm/dht/memory-dht.ts"
+import { digestOf, infohashOf, loopback, MovableClock, networkKey, openNode, openNodes, RawPeer, signer, until } from "./dht-grid.ts"
+import { dhtConformance } from "./dht-conformance.ts"
+
+dhtConformance("Dht", ({ networkKey: key, listen, bootstrap, state }) =>
+  openNode({ ...(key && { networkKey: key }), ...(listen && { listen }), ...(bootstrap && { bootstrap }), ...(state && { state }) }),
+)
+
+const memoryNetworks = new WeakMap<object, MemoryDhtNetwork>()
+dhtConformance("MemoryDht", ({ network, networkKey: key, ...options }) => {
+  const shared = memoryNetworks.get(network) ?? new MemoryDhtNetwork()
+  memoryNetworks.set(network, shared)
+  return MemoryDht.open({ networkKey: key ?? networkKey, network: shared }, { listen: loopback, bootstrap: [], ...options })
+})
+
+const layer = infohashOf("a layer")
+const alice = signer("alice")
+
+/** An address of loopback where nothing listens. */
+async function deadAddress(): Promise<{ host: string; port: number }> {
+  const socket = createSocket("udp4")
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve))
+  const { port } = socket.address()
+  await new Promise<void>((resolve) => socket.close(resolve))
+  return { host: "127.0.0.1", port }
+}
+
+describe("a DHT node", { concurrency: 8 }, () => {
+  test("keeps trying an address that was dead at its start, and finds the network when it answers", async () => {
+    const dead = await deadAddress()
+    const clock = new MovableClock()
+    const node = await openNode({ bootstrap: [dead], clock })
+    await node.announce(layer, 7_001)
+    assert.equal(node.nodeCount(), 0)
+    const revived = await openNode({ listen: dead, clock })
+    await until(() => {
+      clock.advance(10_000)
+      return node.nodeCount() === 1
+    })
+    await until(async () => (await revived.lookup(layer)).length === 1)
+  })
+
+  test("finds the network from any one address of its saved state", async () => {
+    const dead = await Promise.all(Array.from({ length: 40 }, deadAddress))
+    const living = await openNode()
+    const clock = new MovableClock()
+    const node = await openNode({ clock, state: { nodeId: "11".repeat(20), nodes: [...dead, living.address], pointers: [] } })
+    await until(() => {
+      clock.advance(10_000)
+      return node.nodeCount() === 1
+    })
+  })
+
+  test("joins a network of 60, whose whole table would not fit one packet", async () => {
+    const nodes = await openNodes(60)
+    await nodes[3]?.announce(layer, 7_001)
+    const newcomer = await openNode({ bootstrap: [nodes[59]?.address ?? loopback] })
+    assert.deepEqual(await newcomer.lookup(layer), [{ host: "127.0.0.1", port: 7_001 }])
+    assert.ok(newcomer.nodeCount() >= 20, `${newcomer.nodeCount()} nodes known`)
+    assert.ok([newcomer, ...nodes].every((node) => node.packets.sizeWrong === 0))
+    await Promise.all([newcomer, ...nodes].map((node) => node.close()))
+  })
+
+  test("finds peers of a layer that 300 seed, in replies that fit one packet", async () => {
+    const [holder, asking] = await openNodes(2)
+    assert.ok(holder && asking)
+    for (let port = 8_000; port < 8_300; port += 1) await asking.announce(layer, port)
+    const fresh = await openNode({ bootstrap: [holder.address, asking.address] })
+    const found = await fresh.lookup(layer)
+    assert.ok(found.length >= 100, `${found.length} found`)
+    assert.equal(fresh.packets.sizeWrong, 0)
+  })
+
+  test("announces again as the minutes pass, so that nodes which came later know of it", async () => {
+    const clock = new MovableClock()
+    const [first, second] = await openNodes(2, { clock })
+    assert.ok(first && second)
+    await first.announce(layer, 7_001)
+    const newcomer = await openNode({ clock, bootstrap: [second.address] })
+    await until(() => newcomer.nodeCount() === 2)
+    await using peer = await RawPeer.open()
+    assert.equal(await peer.peersAt(newcomer.address, layer), 0)
+    clock.advance(11 * 60_000)
+    await until(async () => (await peer.peersAt(newcomer.address, layer)) === 1)
+  })
+
+  test("announces no more after withdraw()", async () => {
+    const clock = new MovableClock()
+    const kept = infohashOf("a layer that is kept")
+    const [first, second] = await openNodes(2, { clock })
+    assert.ok(first && second)
+    await first.announce(layer, 7_001)
+    await first.announce(kept, 7_001)
+    first.withdraw(layer)
+    const newcomer = await openNode({ clock, bootstrap: [second.address] })
+    await until(() => newcomer.nodeCount() === 2)
+    await using peer = await RawPeer.open()
+    clock.advance(11 * 60_000)
+    await until(async () => (await peer.peersAt(newcomer.address, kept)) === 1)
+    assert.equal(await peer.peersAt(newcomer.address, layer), 0)
+  })
+
+  test("puts what it holds again, so that nodes which came after the publisher died answer with it", async () => {
+    const clock = new MovableClock()
+    const [holder, publisher] = await openNodes(2, { clock })
+    assert.ok(holder && publisher)
+    await publisher.putPointer({ signing: alice, salt: "catalog", seq: 4, infohash: infohashOf("four") })
+    const item = await holder.getPointer(alice.publicKeyHex, "catalog")
+    assert.ok(item)
+    holder.hold(item)
+    await publisher.close()
+    const newcomer = await openNode({ clock, bootstrap: [holder.address] })
+    await until(() => newcomer.nodeCount() >= 1)
+    await using peer = await RawPeer.open()
+    assert.equal(await peer.seqAt(newcomer.address, alice.publicKeyHex, "catalog"), null)
+    clock.advance(11 * 60_000)
+    await until(async () => (await peer.seqAt(newcomer.address, alice.publicKeyHex, "catalog")) === 4)
+  })
+
+  test("takes the newer pointer that it meets when it re-puts its own", async () => {
+    const clock = new MovableClock()
+    const [first, second] = await openNodes(2, { clock })
+    assert.ok(first && second)
+    await first.putPointer({ signing: alice, salt: "catalog", seq: 1, infohash: infohashOf("one") })
+    await second.putPointer({ signing: alice, salt: "catalog", seq: 2, infohash: infohashOf("two") })
+    clock.advance(11 * 60_000)
+    await until(() => first.state().pointers[0]?.seq === 2)
+  })
+
+  test("resolves host names among the addresses it is told", async () => {
+    const first = await openNode()
+    const named = await openNode({ bootstrap: [{ host: "localhost", port: first.address.port }] })
+    await until(() => named.nodeCount() === 1)
+  })
+
+  test("ends a lookup at once when its signal aborts, though the nodes asked are dead", async () => {
+    const node = await openNode({ bootstrap: await Promise.all(Array.from({ length: 8 }, deadAddress)) })
+    const abort = new AbortController()
+    const looking = node.lookup(layer, abort.signal)
+    const reason = new Error("enough")
+    abort.abort(reason)
+    await assert.rejects(looking, (error) => error === reason)
+  })
+
+  test("closes at once while it asks dead nodes", async () => {
+    const node = await openNode({ bootstrap: [await deadAddress()] })
+    const looking = node.lookup(layer)
+    await node.close()
+    assert.deepEqual(await looking, [])
+  })
+
+  test("is not among its own nodes, even when told its own address", async () => {
+    const node = await openNode()
+    node.addNodes([node.address, { host: "localhost", port: node.address.port }])
+    await node.lookup(layer)
+    assert.equal(node.nodeCount(), 0)
+    assert.equal(
+      node.state().nodes.some((at) => formatAddress(at) === formatAddress(node.address)),
+      false,
+    )
+  })
+
+  test("refuses an address that is not this machine's with ADDRESS_INVALID", async () => {
+    await assert.rejects(
+      openNode({ listen: { host: "192.0.2.1", port: 0 } }),
+      (error) => error instanceof GridError && error.code === "ADDRESS_INVALID",
+    )
+  })
+
+  test("refuses a network key that has not 32 bytes", async () => {
+    await assert.rejects(openNode({ networkKey: digestOf("short").subarray(0, 31) }), RangeError)
+  })
+})
+
+test("readDhtState() refuses what is not a saved state with STATE_DAMAGED", async () => {
+  const node = await openNode()
+  const state = node.state()
+  assert.deepEqual(readDhtState(JSON.parse(JSON.stringify(state))), state)
+  for (const damaged of [null, {}, { ...state, nodeId: "ff" }, { ...state, nodes: [{ host: "a", port: 0 }] }, { ...state, pointers: [{}] }])
+    assert.throws(
+      () => readDhtState(damaged),
+      (error) => error instanceof GridError && error.code === "STATE_DAMAGED",
+    )
+})
