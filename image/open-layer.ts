@@ -11,6 +11,7 @@ import { constants as zlibConstants, createZstdDecompress, type ZstdOptions } fr
 import type { Layer } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { AgeOpener } from "#crypto/age.ts"
+import { untilAborted } from "./until-aborted.ts"
 
 /** 8 MiB: what level 19 uses. A frame that asks for more memory is refused. */
 const WINDOW_LOG_MAX = 23
@@ -38,7 +39,8 @@ export async function* openLayer(
   const { layer } = parts
   const opener = new AgeOpener(parts.identity)
   const decompressor = createZstdDecompress(DECOMPRESSION)
-  const feeding = feed(sealed, opener, decompressor, layer)
+  const closed = new AbortController()
+  const feeding = feed(sealed, opener, decompressor, layer, closed.signal)
   const contentHash = createHash("sha256")
   let contentBytes = 0
   try {
@@ -51,10 +53,14 @@ export async function* openLayer(
       yield content
     }
   } catch (error) {
-    throw error instanceof Error && "code" in error && /^ZSTD_|^ERR_ZLIB|^ERR_TRAILING/.test(String(error.code))
-      ? new GridError("SEALED_INVALID", `the zstd frame is damaged: ${error.message}`, { cause: error })
-      : error
+    closed.abort()
+    const failure = await feeding
+    if (failure !== null) throw failure.error
+    if (error instanceof GridError) throw error
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new GridError("SEALED_INVALID", `the zstd frame is damaged: ${reason}`, { cause: error })
   } finally {
+    closed.abort()
     decompressor.destroy()
     await feeding
   }
@@ -65,23 +71,21 @@ export async function* openLayer(
     throw new GridError("DIGEST_MISMATCH", `expected content with SHA-256 ${layer.contentSha256}, found ${found}`)
 }
 
-/** Never rejects: a failure is the decompressor's, where the reader meets it. */
+/** Resolves to why it could not feed everything; null when it did or was closed. */
 async function feed(
   sealed: AsyncIterable<Uint8Array>,
   opener: AgeOpener,
   decompressor: ReturnType<typeof createZstdDecompress>,
   layer: Pick<Layer, "sealedBytes" | "sealedSha256">,
-): Promise<void> {
+  closed: AbortSignal,
+): Promise<{ readonly error: unknown } | null> {
   const hash = createHash("sha256")
-  const closed = new AbortController()
-  decompressor.once("close", () => closed.abort())
   const pass = async (compressed: Buffer[]): Promise<void> => {
-    for (const bytes of compressed) if (!decompressor.write(bytes)) await once(decompressor, "drain", { signal: closed.signal })
+    for (const bytes of compressed) if (!decompressor.write(bytes)) await once(decompressor, "drain", { signal: closed })
   }
   try {
     let sealedBytes = 0
-    for await (const bytes of sealed) {
-      if (decompressor.destroyed) return
+    for await (const bytes of untilAborted(sealed, closed)) {
       sealedBytes += bytes.length
       if (sealedBytes > layer.sealedBytes)
         throw new GridError("SEALED_INVALID", `expected ${layer.sealedBytes} sealed bytes, but there are more`)
@@ -96,7 +100,11 @@ async function feed(
       throw new GridError("DIGEST_MISMATCH", `expected sealed bytes with SHA-256 ${layer.sealedSha256}, found ${found}`)
     await pass(last)
     decompressor.end()
+    return null
   } catch (error) {
+    // Once closed, whatever ended it here is of no interest: the reader knows why it closed.
+    if (closed.aborted || decompressor.errored !== null) return null
     decompressor.destroy(error instanceof Error ? error : new Error(String(error)))
+    return { error }
   }
 }

@@ -9,6 +9,7 @@ import type { Writable } from "node:stream"
 import { GridError } from "#core/errors.ts"
 import { requireGnuTar, startExtract, type TarOutcome } from "./gnu-tar.ts"
 import { asBuffer, TarFault, TarReader } from "./tar-stream.ts"
+import { untilAborted } from "./until-aborted.ts"
 
 export type UnpackParts = {
   /** A directory that exists. */
@@ -38,8 +39,7 @@ export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: Unpa
   parts.signal?.addEventListener("abort", stop, { once: true })
   try {
     let bytes = 0
-    for await (const chunk of content) {
-      parts.signal?.throwIfAborted()
+    for await (const chunk of parts.signal === undefined ? content : untilAborted(content, parts.signal)) {
       reader.push(asBuffer(chunk))
       if (!(await write(tar.stdin, chunk, gone.signal))) break
       bytes += chunk.length
@@ -85,7 +85,8 @@ function requireSuccess(outcome: TarOutcome, target: string): void {
   if (exitCode === 0 && !complaint.includes("Cannot ")) return
   const how = exitCode === null ? `was ended by ${outcome.signal}` : `ended with exit code ${exitCode}`
   const detail = `tar ${how} when it unpacked into ${target}: ${complaint || "it said nothing"}`
-  if (/No space left on device|Disk quota exceeded/.test(complaint)) throw new GridError("DISK_FULL", detail)
+  // A write that only a part fits in is not repeated by tar, so the system does not get to say why.
+  if (/No space left on device|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(complaint)) throw new GridError("DISK_FULL", detail)
   if (/Operation not permitted|Permission denied/.test(complaint)) throw new GridError("NOT_PERMITTED", `${detail}; run it as root`)
   throw new GridError("EXTRACT_FAILED", detail)
 }
