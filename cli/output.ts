@@ -33,7 +33,7 @@ export class Output {
 
   /** For programs: one line `{ event, ...fields }` under `--json`, else nothing. */
   event(name: string, fields: Readonly<Record<string, unknown>>): void {
-    if (this.#json) this.#parts.stdout.write(`${printableJson({ event: name, ...fields })}\n`)
+    if (this.#json) this.#parts.stdout.write(`${printableJson(Object.assign({ event: name }, fields, { event: name }))}\n`)
   }
 
   /** For people: silent under `--json`. Lines after the first are indented. */

@@ -13,7 +13,7 @@ export type Ending = {
 }
 
 /** Takes over SIGINT and SIGTERM of this process until `stopWatching`. */
-export function watchSignals(program: NodeJS.Process): Ending {
+export function watchSignals(program: Pick<NodeJS.Process, "on" | "off" | "exit">): Ending {
   const controller = new AbortController()
   let cameBy: NodeJS.Signals | null = null
   const onSignal = (name: NodeJS.Signals) => {
