@@ -45,43 +45,39 @@ test("a second server copies every image, and deploys go on when the publishing 
     "--seed-until",
     "done",
   ])
-  assert.equal((await deploy.event("good"))["entries"], 9)
+  assert.equal((await deploy.event("good"))["entries"], 10)
   // A machine that never saw the second server's address joins through it, and an invite made by the first is honoured there.
   const invite = await grid.invite([], "server-2")
   await grid.run(["join", invite, "--home", grid.home("late"), "--swarm", "127.0.0.1:0", "--dht", "127.0.0.1:0"])
   assert.ok(existsSync(grid.home("late/member.json")))
 })
 
-test("with every server gone, a client deploys from another client that it finds in the DHT", async () => {
+test("with every server gone, a client that was here before deploys from another client that the DHT names", async () => {
   await using grid = new TestGrid()
   makeTree(grid.home("tree"), 1_000_000)
   const server = await grid.site()
-  await grid.run(["publish", grid.home("tree"), "os/small:1", "--home", grid.home("server-1"), "--wait-copies", "1"])
+  for (const version of ["1", "2"])
+    await grid.run(["publish", grid.home("tree"), `os/small:${version}`, "--home", grid.home("server-1"), "--wait-copies", "1"])
   await grid.joinClient("early")
   await grid.joinClient("late")
-  const early = grid.start([
-    "deploy",
-    "os/small:1",
-    "--home",
-    grid.home("early"),
-    "--target",
-    grid.home("early-root"),
-    "--seed-until",
-    "forever",
-  ])
+  const deploy = (home: string, version: string, until: string) =>
+    grid.start([
+      "deploy",
+      `os/small:${version}`,
+      "--home",
+      grid.home(home),
+      "--target",
+      grid.home(`${home}-${version}`),
+      "--seed-until",
+      until,
+    ])
+  const early = deploy("early", "2", "forever")
   await early.event("good")
-  // The late client knows the early one through the DHT that the server was part of.
-  const probe = grid.start([
-    "deploy",
-    "os/small:1",
-    "--home",
-    grid.home("late"),
-    "--target",
-    grid.home("late-root"),
-    "--seed-until",
-    "done",
-  ])
+  await deploy("late", "1", "done").finished()
   server.kill("SIGKILL")
-  await probe.finished()
-  assert.equal((await probe.event("good"))["entries"], 9)
+  const late = deploy("late", "2", "done")
+  await late.finished()
+  const downloaded = await late.event("downloaded")
+  assert.equal(downloaded["fromOrigins"], 0)
+  assert.equal(Number(downloaded["fromClients"]) >= 1_000_000, true)
 })
