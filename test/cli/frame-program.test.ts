@@ -52,7 +52,7 @@ test("--version names the program and its version", () => {
 })
 
 test("a command line that is wrong ends with 64, says what is wrong, and changes nothing", () => {
-  for (const [words, said] of [
+  for (const [words, expected] of [
     [["frobnicate"], /unknown command 'frobnicate'/],
     [["deplo"], /Did you mean deploy/],
     [["images", "--frobnicate"], /unknown option '--frobnicate'/],
@@ -65,7 +65,7 @@ test("a command line that is wrong ends with 64, says what is wrong, and changes
   ] as const) {
     const { code, stdout, stderr } = outcome(main, words)
     assert.deepEqual([code, stdout], [64, ""], words.join(" "))
-    assert.match(stderr, said)
+    assert.match(stderr, expected)
     assert.match(stderr, /imagegrid: USAGE: /)
   }
 })
