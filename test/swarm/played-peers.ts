@@ -1,0 +1,93 @@
+/** One core, and peers whose part the test plays. */
+import { BLOCK_BYTES } from "#core/torrent.ts"
+import { Bitfield } from "#swarm/core/bitfield.ts"
+import type { CoreEffect, CoreEvent } from "#swarm/core/events.ts"
+import type { Limits } from "#swarm/core/limits.ts"
+import type { BlockSpan, Message } from "#swarm/core/messages.ts"
+import { seededRandom } from "#swarm/core/random.ts"
+import { TorrentCore } from "#swarm/core/torrent-core.ts"
+
+type Effect = CoreEffect<string>
+
+export const PIECE_BYTES = 4 * BLOCK_BYTES
+
+export class Bench {
+  readonly core: TorrentCore<string>
+  readonly effects: Effect[] = []
+  nowMs = 0
+
+  constructor(options: { readonly pieces: number; readonly held?: "all" | readonly number[]; readonly seed?: number } & Partial<Limits>) {
+    const { pieces, held = [], seed = 1, ...limits } = options
+    const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
+    const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
+    if (held !== "all") for (const piece of held) field.set(piece)
+    this.core = new TorrentCore({ shape, held: field, random: seededRandom(seed), nowMs: 0 }, limits)
+  }
+
+  step(event: CoreEvent<string>): readonly Effect[] {
+    const effects = this.core.step(event, this.nowMs)
+    this.effects.push(...effects)
+    return effects
+  }
+
+  connect(
+    peer: number,
+    pieces: "all" | "none" | readonly number[],
+    options: { readonly role?: "server" | "client"; readonly unchokes?: boolean } = {},
+  ): void {
+    this.step({ kind: "connected", peer, key: `member ${peer}`, role: options.role ?? "client", dialled: null })
+    if (typeof pieces === "string") this.say(peer, { type: pieces === "all" ? "have-all" : "have-none" })
+    else {
+      const field = new Bitfield(this.core.held.pieceCount)
+      for (const piece of pieces) field.set(piece)
+      this.say(peer, { type: "bitfield", bits: field.bytes })
+    }
+    if (options.unchokes !== false) this.say(peer, { type: "unchoke" })
+  }
+
+  say(peer: number, message: Message<string>): readonly Effect[] {
+    return this.step({ kind: "message", peer, message })
+  }
+
+  /** The peer sends what it was asked for; pieces that are complete are verified at once. */
+  bring(peer: number, span: BlockSpan): void {
+    const effects = this.say(peer, { type: "block", ...span, block: `from ${peer}` })
+    for (const effect of effects) if (effect.kind === "verify") this.step({ kind: "piece-stored", piece: effect.piece, wrongBlocks: [] })
+  }
+
+  pass(ms: number): void {
+    for (const end = this.nowMs + ms; this.nowMs < end;) {
+      this.nowMs += 100
+      this.step({ kind: "tick" })
+    }
+  }
+
+  /** Requests made of a peer and neither answered here nor withdrawn. */
+  asked(peer: number): BlockSpan[] {
+    const spans = new Map<string, BlockSpan>()
+    for (const effect of this.effects) {
+      if (effect.kind === "keep-block") spans.delete(`${effect.piece} ${effect.offset}`)
+      if (effect.kind !== "send" || effect.peer !== peer) continue
+      const { message } = effect
+      if (message.type === "request") spans.set(`${message.piece} ${message.offset}`, message)
+      if (message.type === "cancel") spans.delete(`${message.piece} ${message.offset}`)
+    }
+    return [...spans.values()].map(({ piece, offset, length }) => ({ piece, offset, length }))
+  }
+
+  sent(peer: number): string[] {
+    return this.effects.flatMap((effect) => (effect.kind === "send" && effect.peer === peer ? [effect.message.type] : []))
+  }
+
+  /** Plays all peers until nothing is asked any more. */
+  finish(peers: readonly number[]): void {
+    for (let more = true; more;) {
+      more = false
+      for (const peer of peers)
+        for (const span of this.asked(peer)) {
+          more = true
+          this.bring(peer, span)
+        }
+    }
+  }
+}

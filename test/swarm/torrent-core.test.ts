@@ -1,0 +1,281 @@
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { BLOCK_BYTES } from "#core/torrent.ts"
+import { Bench } from "./played-peers.ts"
+
+function piecesAsked(bench: Bench, peer: number): number[] {
+  return [...new Set(bench.asked(peer).map((span) => span.piece))]
+}
+
+test("the rarest piece is asked for first", () => {
+  const bench = new Bench({ pieces: 8, requestsFloor: 1 })
+  bench.connect(
+    1,
+    [0, 1, 2, 3, 4, 5, 6, 7].filter((piece) => piece !== 5),
+    { unchokes: false },
+  )
+  bench.connect(2, [0, 1, 2, 3, 4, 6, 7], { unchokes: false })
+  bench.connect(3, [5, 6, 7], { unchokes: false })
+  bench.say(3, { type: "unchoke" })
+  assert.deepEqual(piecesAsked(bench, 3), [5])
+})
+
+test("a piece that many peers get by `have` gives way to one that stays rare", () => {
+  const bench = new Bench({ pieces: 3, requestsFloor: 1 })
+  bench.connect(1, [0, 1, 2], { unchokes: false })
+  for (const peer of [2, 3]) {
+    bench.connect(peer, "none", { unchokes: false })
+    bench.say(peer, { type: "have", piece: 0 })
+  }
+  bench.say(2, { type: "have", piece: 2 })
+  bench.say(1, { type: "unchoke" })
+  assert.deepEqual(piecesAsked(bench, 1), [1])
+})
+
+test("a piece that was begun is finished before another is begun, by several peers together", () => {
+  const bench = new Bench({ pieces: 8 })
+  bench.connect(1, "all")
+  const [first] = bench.asked(1)
+  assert.ok(first)
+  bench.connect(2, "all")
+  assert.deepEqual([...piecesAsked(bench, 1), ...piecesAsked(bench, 2)], [first.piece, first.piece])
+  assert.equal(new Set([...bench.asked(1), ...bench.asked(2)].map((span) => span.offset)).size, 4)
+})
+
+test("after the window moved, its first missing pieces are asked for before rarer ones, and the window before the rest", () => {
+  const bench = new Bench({ pieces: 100, held: [20], windowPieces: 10, windowHeadPieces: 2, requestsFloor: 4 })
+  bench.step({ kind: "window", firstPiece: 20 })
+  bench.connect(1, "all")
+  const order: number[] = []
+  for (let asked = bench.asked(1); asked.length > 0; asked = bench.asked(1)) {
+    const [span] = asked
+    if (span === undefined) break
+    if (order.at(-1) !== span.piece) order.push(span.piece)
+    bench.bring(1, span)
+  }
+  assert.deepEqual(new Set(order.slice(0, 2)), new Set([21, 22]))
+  assert.deepEqual(new Set(order.slice(0, 9)), new Set([21, 22, 23, 24, 25, 26, 27, 28, 29]))
+  assert.equal(order.length, 99)
+})
+
+test("in the end game the last blocks are asked of a second peer, and withdrawn from the slower", () => {
+  const bench = new Bench({ pieces: 1, requestsFloor: 4 })
+  bench.connect(1, "all")
+  assert.equal(bench.asked(1).length, 4)
+  bench.connect(2, "all")
+  bench.pass(100)
+  const twice = bench.asked(2)
+  assert.ok(twice.length > 0, "nothing was asked twice")
+  const [span] = twice
+  assert.ok(span)
+  bench.bring(2, span)
+  const withdrawn = bench.effects.filter((effect) => effect.kind === "send" && effect.message.type === "cancel")
+  assert.deepEqual(withdrawn, [{ kind: "send", peer: 1, message: { type: "cancel", ...span } }])
+  // The first sends it all the same: counted, and not kept again.
+  bench.say(1, { type: "block", ...span, block: "late" })
+  assert.equal(bench.core.statistics.duplicateBytes, BLOCK_BYTES)
+  bench.finish([1, 2])
+  assert.ok(bench.core.complete)
+})
+
+test("no block is asked twice while there is one that nobody is asked for", () => {
+  const bench = new Bench({ pieces: 50 })
+  for (const peer of [1, 2, 3, 4]) bench.connect(peer, "all")
+  bench.pass(1_000)
+  const spans = [1, 2, 3, 4].flatMap((peer) => bench.asked(peer).map((span) => `${span.piece} ${span.offset}`))
+  assert.equal(new Set(spans).size, spans.length)
+})
+
+test("a peer that stalls loses its requests to another within seconds, and is dropped when it stays silent", () => {
+  const bench = new Bench({ pieces: 2, requestsFloor: 4 })
+  bench.connect(1, "all")
+  const lost = bench.asked(1)
+  assert.equal(lost.length, 4)
+  bench.connect(2, [lost[0]?.piece ?? 0])
+  bench.pass(6_000)
+  assert.deepEqual(bench.asked(1), [])
+  assert.deepEqual(
+    bench.asked(2).toSorted((a, b) => a.offset - b.offset),
+    lost,
+  )
+  for (let passed = 0; passed < 20_000; passed += 1_000) {
+    bench.say(2, { type: "keep-alive" })
+    bench.pass(1_000)
+  }
+  assert.ok(bench.effects.some((effect) => effect.kind === "disconnect" && effect.peer === 1 && effect.reason === "silent"))
+})
+
+test("a peer that goes leaves its requests to those that stay", () => {
+  const bench = new Bench({ pieces: 1, requestsFloor: 4 })
+  bench.connect(1, "all")
+  bench.connect(2, "all")
+  const lost = bench.asked(1)
+  bench.step({ kind: "gone", peer: 1 })
+  bench.pass(100)
+  assert.ok(lost.every((span) => bench.asked(2).some((other) => other.offset === span.offset)))
+  bench.finish([2])
+  assert.ok(bench.core.complete)
+  assert.equal(bench.core.census().inFlight, 0)
+})
+
+test("requests in flight follow the rate of the peer, from two up to the ceiling", () => {
+  const bench = new Bench({ pieces: 2_000, requestsCeiling: 64 })
+  bench.connect(1, "all")
+  assert.equal(bench.asked(1).length, 2)
+  for (let round = 0; round < 100; round += 1) {
+    for (const span of bench.asked(1)) bench.bring(1, span)
+    bench.pass(100)
+  }
+  assert.equal(bench.asked(1).length, 64)
+})
+
+test("a refused block is asked of another peer", () => {
+  const bench = new Bench({ pieces: 1, requestsFloor: 1 })
+  bench.connect(1, "all")
+  const [span] = bench.asked(1)
+  assert.ok(span)
+  bench.connect(2, "all")
+  bench.say(1, { type: "reject", ...span })
+  bench.finish([2])
+  assert.ok(bench.core.complete)
+})
+
+test("everyone is unchoked while there are slots; beyond, those that wait take turns and requests of the choked are refused", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2, slotTurnMs: 1_000 })
+  for (const peer of [1, 2, 3]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  assert.equal(bench.core.census().unchoked, 2)
+  assert.ok(!bench.sent(3).includes("unchoke"))
+  bench.say(3, { type: "request", piece: 0, offset: 0, length: BLOCK_BYTES })
+  assert.ok(bench.sent(3).includes("reject"))
+  bench.pass(1_100)
+  assert.ok(bench.sent(3).includes("unchoke"))
+  assert.equal(bench.sent(1).filter((type) => type === "choke").length + bench.sent(2).filter((type) => type === "choke").length, 1)
+  assert.equal(bench.core.census().unchoked, 2)
+})
+
+test("a slot of someone who wants nothing goes at once to someone who waits", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 1 })
+  bench.connect(1, "none")
+  bench.connect(2, "none")
+  bench.say(2, { type: "interested" })
+  assert.ok(bench.sent(2).includes("unchoke"))
+  assert.ok(bench.sent(1).includes("choke"))
+})
+
+test("uploads wait for the peer to take what was sent: two turns are out at most", () => {
+  const bench = new Bench({ pieces: 8, held: "all" })
+  bench.connect(1, "none")
+  bench.say(1, { type: "interested" })
+  for (let piece = 0; piece < 8; piece += 1)
+    for (let block = 0; block < 4; block += 1) bench.say(1, { type: "request", piece, offset: block * BLOCK_BYTES, length: BLOCK_BYTES })
+  const uploads = () => bench.effects.filter((effect) => effect.kind === "upload").length
+  assert.equal(uploads(), 2)
+  bench.pass(1_000)
+  assert.equal(uploads(), 2)
+  bench.step({ kind: "uploaded", peer: 1, bytes: BLOCK_BYTES })
+  assert.equal(uploads(), 3)
+})
+
+test("a peer that takes nothing of what it asked for is dropped", () => {
+  const bench = new Bench({ pieces: 1, held: "all", unreadMs: 5_000 })
+  bench.connect(1, "none")
+  bench.say(1, { type: "interested" })
+  bench.say(1, { type: "request", piece: 0, offset: 0, length: BLOCK_BYTES })
+  bench.pass(5_100)
+  assert.ok(bench.effects.some((effect) => effect.kind === "disconnect" && effect.reason === "unread"))
+})
+
+test("a cancelled request is answered with a refusal, once", () => {
+  const bench = new Bench({ pieces: 1, held: "all" })
+  bench.connect(1, "none")
+  const span = (block: number) => ({ piece: 0, offset: block * BLOCK_BYTES, length: BLOCK_BYTES })
+  for (const block of [0, 1, 2]) bench.say(1, { type: "request", ...span(block) })
+  bench.say(1, { type: "cancel", ...span(2) })
+  bench.say(1, { type: "cancel", ...span(2) })
+  assert.equal(bench.sent(1).filter((type) => type === "reject").length, 1)
+  bench.step({ kind: "uploaded", peer: 1, bytes: BLOCK_BYTES })
+  assert.equal(bench.effects.filter((effect) => effect.kind === "upload").length, 2)
+})
+
+test("new pieces are told, together, to peers that lack them and to no others", () => {
+  const bench = new Bench({ pieces: 3, newsMs: 1_000 })
+  bench.connect(1, "all")
+  bench.connect(2, [0])
+  bench.finish([1])
+  bench.pass(100)
+  const told = bench.effects.flatMap((effect) =>
+    effect.kind === "send" && effect.message.type === "have" ? [[effect.peer, effect.message.piece]] : [],
+  )
+  assert.deepEqual(told.toSorted(), [
+    [2, 1],
+    [2, 2],
+  ])
+})
+
+test("a store that takes no more stops the download and not the upload", () => {
+  const bench = new Bench({ pieces: 2, held: [0] })
+  bench.connect(1, "all")
+  for (let asked = bench.asked(1); asked.length > 0; asked = bench.asked(1))
+    for (const span of asked) bench.say(1, { type: "block", ...span, block: "x" })
+  assert.ok(bench.effects.some((effect) => effect.kind === "verify"))
+  bench.step({ kind: "store-failed", piece: 1 })
+  bench.pass(1_000)
+  assert.deepEqual(bench.core.census(), { missing: 1, partial: 0, verifying: 0, held: 1, inFlight: 0, unchoked: 0 })
+  bench.connect(2, "none")
+  bench.say(2, { type: "interested" })
+  bench.say(2, { type: "request", piece: 0, offset: 0, length: BLOCK_BYTES })
+  assert.ok(bench.effects.some((effect) => effect.kind === "upload"))
+})
+
+test("a holder of everything proposes each piece to one peer before any to a second", () => {
+  const bench = new Bench({ pieces: 6, held: "all" })
+  for (const peer of [1, 2, 3]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  const proposed = bench.effects.flatMap((effect) =>
+    effect.kind === "send" && effect.message.type === "suggest" ? [effect.message.piece] : [],
+  )
+  assert.deepEqual(proposed.toSorted(), [0, 1, 2, 3, 4, 5])
+})
+
+test("a proposal to a peer that leaves is made to another", () => {
+  const bench = new Bench({ pieces: 2, held: "all" })
+  bench.connect(1, "none")
+  bench.say(1, { type: "interested" })
+  bench.connect(2, "none")
+  bench.say(2, { type: "interested" })
+  assert.ok(!bench.sent(2).includes("suggest"))
+  bench.step({ kind: "gone", peer: 1 })
+  assert.equal(bench.sent(2).filter((type) => type === "suggest").length, 2)
+})
+
+test("addresses that were given are dialled first, failures again after growing pauses, and no more at a time than the bound", () => {
+  const bench = new Bench({ pieces: 1, halfOpen: 2 })
+  const at = (port: number) => ({ host: "192.0.2.1", port })
+  bench.step({ kind: "addresses", from: null, given: false, addresses: [at(1), at(2), at(3)] })
+  bench.step({ kind: "addresses", from: null, given: true, addresses: [at(9)] })
+  const dials = () => bench.effects.flatMap((effect) => (effect.kind === "dial" ? [effect.address.port] : []))
+  assert.equal(dials().length, 2)
+  bench.step({ kind: "dial-failed", address: at(dials()[0] ?? 0) })
+  bench.pass(100)
+  assert.equal(dials().at(2), 9)
+  const before = dials().length
+  const failed = at(9)
+  const pauses: number[] = []
+  bench.step({ kind: "dial-failed", address: failed })
+  for (let failures = 0; failures < 4; failures += 1) {
+    const sinceMs = bench.nowMs
+    while (dials().filter((port) => port === 9).length < failures + 2) {
+      bench.pass(100)
+      for (const port of dials()) if (port !== 9) bench.step({ kind: "dial-failed", address: at(port) })
+    }
+    pauses.push(bench.nowMs - sinceMs)
+    bench.step({ kind: "dial-failed", address: failed })
+  }
+  assert.ok(before >= 3)
+  assert.ok((pauses[3] ?? 0) > 3 * (pauses[0] ?? 0), `pauses of ${pauses.join(", ")} ms`)
+})

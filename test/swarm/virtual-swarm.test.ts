@@ -1,0 +1,128 @@
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { BLOCK_BYTES } from "#core/torrent.ts"
+import { VirtualSwarm } from "./virtual-swarm.ts"
+
+const PIECE_BYTES = 4 * BLOCK_BYTES
+const PIECES = 150
+const BYTES_PER_SECOND = 2_000_000
+
+function swarmOf(leechers: number, seed: number): VirtualSwarm {
+  const swarm = new VirtualSwarm({ contentBytes: PIECES * PIECE_BYTES - 5_000, pieceBytes: PIECE_BYTES, seed })
+  const origin = swarm.add({ name: "origin", role: "server", holds: "all", bytesPerSecond: BYTES_PER_SECOND })
+  for (let index = 0; index < leechers; index += 1)
+    swarm.add({ name: `leecher ${index}`, role: "client", holds: "nothing", bytesPerSecond: BYTES_PER_SECOND })
+  swarm.tellAll([origin])
+  return swarm
+}
+
+for (const seed of [1, 2, 3])
+  test(`twenty hosts finish, each piece is in one state at all times and no byte is counted twice (seed ${seed})`, () => {
+    const swarm = swarmOf(19, seed)
+    let steps = 0
+    const finished = swarm.run(() => {
+      steps += 1
+      if (steps % 500 === 0)
+        for (const host of swarm.hosts) {
+          const { missing, partial, verifying, held } = host.core.census()
+          assert.equal(missing + partial + verifying + held, PIECES)
+        }
+      return swarm.allDone()
+    })
+    assert.ok(finished, "not done in ten minutes")
+    const contentBytes = PIECES * PIECE_BYTES - 5_000
+    for (const host of swarm.hosts.slice(1)) {
+      const { downloadedBytes, duplicateBytes, fromServersBytes, fromClientsBytes } = host.core.statistics
+      assert.equal(host.keptBytes, contentBytes)
+      assert.equal(downloadedBytes - duplicateBytes, contentBytes)
+      assert.equal(fromServersBytes + fromClientsBytes, downloadedBytes)
+      assert.equal(host.core.census().inFlight, 0)
+      assert.deepEqual(
+        host.disconnects.filter(({ reason }) => reason !== "both-complete"),
+        [],
+      )
+    }
+    const uploaded = swarm.hosts.reduce((sum, host) => sum + host.core.statistics.uploadedBytes, 0)
+    const downloaded = swarm.hosts.reduce((sum, host) => sum + host.core.statistics.downloadedBytes, 0)
+    assert.ok(uploaded >= downloaded)
+  })
+
+test("sixteen hosts on equal links take little longer than one would, and the origin sends little more than one copy", () => {
+  const swarm = swarmOf(16, 5)
+  assert.ok(swarm.run(() => swarm.allDone()))
+  const contentBytes = PIECES * PIECE_BYTES
+  const ratio = (swarm.nowMs * BYTES_PER_SECOND) / 1000 / contentBytes
+  const copies = (swarm.hosts[0]?.core.statistics.uploadedBytes ?? 0) / contentBytes
+  assert.ok(ratio < 1.3, `took ${ratio.toFixed(2)} times as long as the link alone`)
+  assert.ok(copies < 1.3, `the origin sent ${copies.toFixed(2)} copies`)
+})
+
+test("the same seed gives the same run, to the byte and the millisecond; another seed another", () => {
+  const run = (seed: number) => {
+    const swarm = swarmOf(8, seed)
+    assert.ok(swarm.run(() => swarm.allDone()))
+    return swarm.hosts.map((host) => [host.doneAtMs, { ...host.core.statistics }])
+  }
+  assert.deepEqual(run(7), run(7))
+  assert.notDeepEqual(run(7), run(8))
+})
+
+test("hosts finish though the fastest seeders freeze and die midway", () => {
+  const swarm = swarmOf(10, 4)
+  const fast = ["frozen", "dead"].map((name) => swarm.add({ name, role: "server", holds: "all", bytesPerSecond: 10 * BYTES_PER_SECOND }))
+  const [origin] = swarm.hosts
+  assert.ok(origin)
+  swarm.tellAll([origin, ...fast])
+  swarm.run(() => swarm.hosts.slice(1, 11).some((host) => host.core.held.count > PIECES / 3))
+  const [frozen, dead] = fast
+  assert.ok(frozen && dead)
+  assert.ok(!swarm.allDone())
+  frozen.frozen = true
+  swarm.kill(dead)
+  const sinceMs = swarm.nowMs
+  assert.ok(swarm.run(() => swarm.allDone()))
+  const limitMs = (PIECES * PIECE_BYTES * 1000) / BYTES_PER_SECOND + 20_000
+  assert.ok(swarm.nowMs - sinceMs < limitMs, `took ${swarm.nowMs - sinceMs} ms more`)
+})
+
+test("a host that knows one client finds the rest by peer exchange, and goes on when the origin is gone after a copy", () => {
+  const swarm = swarmOf(6, 9)
+  const [origin, first] = swarm.hosts
+  assert.ok(origin && first)
+  swarm.run(() => swarm.hosts.slice(1).every((host) => host.core.held.count > 10))
+  const late = swarm.add({ name: "late", role: "client", holds: "nothing", bytesPerSecond: BYTES_PER_SECOND })
+  swarm.tell(late, [first.address])
+  const held = () => {
+    const pieces = new Set<number>()
+    for (const host of swarm.hosts.slice(1))
+      for (let piece = 0; piece < PIECES; piece += 1) if (host.core.held.has(piece)) pieces.add(piece)
+    return pieces.size
+  }
+  swarm.run(() => held() === PIECES)
+  swarm.kill(origin)
+  assert.ok(swarm.run(() => swarm.allDone()))
+  assert.ok(late.links.size > 1)
+  assert.equal(late.core.statistics.fromServersBytes, 0)
+})
+
+test("unpackers that move their windows get their heads early, and the swarm loses little by it", () => {
+  const run = (windows: boolean) => {
+    const swarm = swarmOf(10, 6)
+    for (const host of swarm.hosts.slice(1)) if (windows) swarm.happen(host, { kind: "window", firstPiece: 0 })
+    let headAtHalf: number | null = null
+    swarm.run(() => {
+      for (const host of swarm.hosts.slice(1)) {
+        let head = 0
+        while (head < PIECES && host.core.held.has(head)) head += 1
+        if (windows && head > 0 && head < PIECES) swarm.happen(host, { kind: "window", firstPiece: head })
+        if (host.name === "leecher 0" && host.core.held.count >= PIECES / 2) headAtHalf ??= head
+      }
+      return swarm.allDone()
+    })
+    return { tookMs: swarm.nowMs, headAtHalf: headAtHalf ?? 0 }
+  }
+  const without = run(false)
+  const with_ = run(true)
+  assert.ok(with_.headAtHalf > without.headAtHalf, `${with_.headAtHalf} pieces in a row at half, ${without.headAtHalf} without a window`)
+  assert.ok(with_.tookMs < without.tookMs * 1.25, `${with_.tookMs} ms, ${without.tookMs} ms without windows`)
+})
