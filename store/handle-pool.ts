@@ -19,10 +19,6 @@ export class HandlePool {
     this.#idleMax = options.idleMax
   }
 
-  get openCount(): number {
-    return this.#entries.size
-  }
-
   /** Gives the open file of this path, with `flags` if it has to be opened. System errors come through as they are. */
   async lease(path: string, flags: number, mode: number): Promise<Lease> {
     const entry = this.#entries.get(path) ?? { opening: open(path, flags, mode), users: 0 }

@@ -29,7 +29,7 @@ async function storeIn(context: TestContext): Promise<{ readonly store: FilePiec
 test("the bytes are made durable before the record that claims them is written", async (context) => {
   const { store, directory } = await storeIn(context)
   const prototype = await fileHandlePrototype()
-  const real = Reflect.get(prototype, "datasync") as () => Promise<void>
+  const real = Reflect.get<FileHandle, "datasync">(prototype, "datasync")
   let recordedBefore: boolean | null = null
   context.mock.method(prototype, "datasync", function (this: FileHandle) {
     recordedBefore = existsSync(join(directory, "held"))
