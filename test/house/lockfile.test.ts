@@ -42,8 +42,8 @@ test("docs/dependencies.md has one line for every dependency of the program, wit
     const [, name, version] = /^\| `([^`]+)` ([0-9.]+) \| /.exec(line) ?? []
     return name === undefined ? [] : [`${name} ${version}`]
   })
-  const wanted = Object.entries({ ...manifest.dependencies, ...manifest.optionalDependencies }).map(([name, version]) => `${name} ${version}`)
-  assert.deepEqual(documented.sort(), wanted.sort())
-})
+  const wanted = Object.entries({ ...manifest.dependencies, ...manifest.optionalDependencies }).map(
+    ([name, version]) => `${name} ${version}`,
+  )
   assert.deepEqual(documented.sort(), wanted.sort())
 })
