@@ -21,7 +21,11 @@ export const commands: readonly CommandSpec[] = [
     group: SITE,
     summary: "makes a new site and the home of its first server",
     arguments: [{ name: "NAME", description: "the site's name: a-z, 0-9 and -", required: true }],
-    options: [api, ...listening],
+    options: [
+      { flags: "--groups <A,B>", description: "groups of clients besides 'default', each with images of its own" },
+      api,
+      ...listening,
+    ],
     examples: [
       "imagegrid site create lab --home /var/lib/imagegrid",
       "imagegrid site create lab --home DIR --api 192.0.2.7:7400 --swarm 192.0.2.7:7401 --dht 192.0.2.7:7402",

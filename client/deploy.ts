@@ -18,7 +18,7 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { openLayerSession } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { chooseStaging, stagingPlaces } from "#store/staging.ts"
+import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { findImage, requireImageIdentity } from "./open-image.ts"
@@ -167,7 +167,7 @@ async function claimTarget(
 async function stageFor(parts: DeployParts, full: Layer, target: string, wanted: string | null): Promise<string> {
   const { directory } = chooseStaging(await stagingPlaces(target, wanted), full.sealedBytes)
   const stage = join(resolve(directory), `imagegrid-${parts.member.home.memberId.slice(0, 12)}`)
-  await mkdir(stage, { recursive: true, mode: 0o700 })
+  await claimStage(stage)
   return stage
 }
 

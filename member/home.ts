@@ -13,7 +13,7 @@ import { GridError, systemErrorCode } from "#core/errors.ts"
 import { memberId, sha256, siteName, type MemberId, type Sha256, type SiteName } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
 import { MemberSecrets, readMemberSecrets } from "#core/wire.ts"
-import { readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
+import { isTemporaryName, readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
 import { lockHome, type HomeLock } from "#store/home-lock.ts"
 
 const strict = { additionalProperties: false } as const
@@ -225,8 +225,8 @@ async function requireVacant(directory: string): Promise<void> {
     })
   }
   if (names.includes("member.json")) throw new GridError("HOME_EXISTS", `${directory} is a member's home; name another directory`)
-  const unfinished = new Set(["keys", "certificate.der", "catalog.tar", "lock"])
-  const foreign = names.find((name) => !unfinished.has(name) && !name.startsWith("lock"))
+  const unfinished = new Set(["keys", "certificate.der", "catalog.tar"])
+  const foreign = names.find((name) => !unfinished.has(name) && !isTemporaryName(name))
   if (foreign !== undefined)
     throw new GridError("HOME_EXISTS", `${directory} holds other files (${JSON.stringify(foreign)}); name an empty or new directory`)
 }

@@ -7,7 +7,7 @@ import { packCatalog } from "#trust/catalog-file.ts"
 import type { Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import type { SiteDocument } from "#core/documents.ts"
-import { groupName, type SiteName } from "#core/identifiers.ts"
+import { groupName, type GroupName, type SiteName } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { Home } from "#member/home.ts"
 import { issueMemberCertificate } from "./issuer.ts"
@@ -25,6 +25,8 @@ export type CreateSiteParts = { readonly clock: Clock; readonly random: (byteCou
 export type CreateSiteOptions = {
   readonly directory: string
   readonly site: SiteName
+  /** Besides the default one. */
+  readonly groups: readonly GroupName[]
   readonly listen: { readonly api: Address; readonly swarm: Address; readonly dht: Address }
 }
 
@@ -41,7 +43,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     authority: parts.random(32),
     pointer: parts.random(32),
   }
-  const group = sealingKeyFromSecret(parts.random(32))
+  const groups = [...new Set([DEFAULT_GROUP, ...options.groups])].map((name) => ({ name, key: sealingKeyFromSecret(parts.random(32)) }))
   const authorityDer = await issueAuthority({
     site,
     seed: keys.authority,
@@ -54,7 +56,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     site,
     authorities: [authorityDer.toString("base64")],
     pointerKey: signingKeyFromSeed(keys.pointer).publicKeyHex,
-    groups: [{ name: DEFAULT_GROUP, generation: 1, publicKey: group.publicKeyHex }],
+    groups: groups.map(({ name, key }) => ({ name, generation: 1, publicKey: key.publicKeyHex })),
     revoked: [],
   }
   const files = createRepository({ document, keys, nowMs })
@@ -62,7 +64,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
   const identity = memberIdentity(seed)
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
   const secrets: MemberSecrets = {
-    groups: [{ name: DEFAULT_GROUP, generation: 1, secretKey: hex(group.secretKey) }],
+    groups: groups.map(({ name, key }) => ({ name, generation: 1, secretKey: hex(key.secretKey) })),
     online: { authority: hex(keys.authority), snapshot: hex(keys.snapshot), timestamp: hex(keys.timestamp), pointer: hex(keys.pointer) },
   }
   const certificateDer = await issueMemberCertificate({

@@ -2,12 +2,12 @@
 import { randomBytes } from "node:crypto"
 import { systemClock } from "#core/clock.ts"
 import { formatAddress } from "#core/address.ts"
-import { siteName } from "#core/identifiers.ts"
+import { groupName, siteName } from "#core/identifiers.ts"
 import { createSite } from "#nodes/create-site.ts"
 import type { CommandContext } from "../command.ts"
 import { defaultPorts, listenAddress } from "../addresses.ts"
 
-type Options = { readonly api?: string; readonly swarm?: string; readonly dht?: string }
+type Options = { readonly api?: string; readonly swarm?: string; readonly dht?: string; readonly groups?: string }
 
 export default async function run({ output, home }: CommandContext, [name]: readonly string[], options: Options): Promise<void> {
   const listen = {
@@ -15,8 +15,12 @@ export default async function run({ output, home }: CommandContext, [name]: read
     swarm: listenAddress(options.swarm, defaultPorts.swarm),
     dht: listenAddress(options.dht, defaultPorts.dht),
   }
+  const groups = (options.groups ?? "")
+    .split(",")
+    .filter((word) => word !== "")
+    .map((word) => groupName(word))
   const directory = home()
-  const created = await createSite({ clock: systemClock, random: randomBytes }, { directory, site: siteName(name ?? ""), listen })
+  const created = await createSite({ clock: systemClock, random: randomBytes }, { directory, site: siteName(name ?? ""), groups, listen })
   output.event("site-created", { site: created.site, memberId: created.memberId, rootDigest: created.rootDigest, home: directory })
   output.say(`Site ${created.site} is made; its first server lives in ${directory} (API ${formatAddress(listen.api)}).`)
   output.say(`Root of trust: ${created.rootDigest}`)
