@@ -73,10 +73,14 @@ const CONTACTS_AT_ONCE = 32
 const CONTACT_TIMEOUT_MS = 1_500
 
 const TICK_MS = 250
+/** Announces and puts under way, and how long each counts after its end: 80 a second, so that no node gets more packets of us than it takes of one source. */
 const WORK_AT_ONCE = 8
+const TURN_MS = 100
 
 /** Something done again and again, at times of the injected clock. */
 type Recurring = { dueAtMs: number; doneAtMs: number; running: Promise<void> | null; run(): Promise<number> }
+
+type Announced = Recurring & { readonly port: number }
 
 export class Dht implements DhtPort {
   /** Where it listens, with the port that was given to it. */
@@ -88,9 +92,14 @@ export class Dht implements DhtPort {
   readonly #node: DHT
   readonly #known = new KnownAddresses()
   readonly #held = new HeldPointers()
-  readonly #announced = new Map<Infohash, Recurring & { port: number }>()
+  readonly #announced = new Map<Infohash, Announced>()
   readonly #puts = new Map<string, Recurring>()
-  readonly #closing = new AbortController()
+  /** Ends each wait that is under way. */
+  readonly #waits = new Set<() => void>()
+  /** Recurring work that waits for its turn. */
+  readonly #queue: (() => void)[] = []
+  #working = 0
+  #closed = false
   readonly #ticker: NodeJS.Timeout
   /** The round of contacting known addresses that is under way. */
   #contacting: Promise<void> | null = null
@@ -155,8 +164,9 @@ export class Dht implements DhtPort {
     if (!Number.isInteger(swarmPort) || swarmPort < 1 || swarmPort > 65_535)
       throw new RangeError(`a swarm's port is from 1 to 65535, not ${swarmPort}`)
     const target = Buffer.from(infohash, "hex")
-    const work = {
+    const work: Announced = {
       ...this.#recurring(async () => {
+        if (this.#announced.get(infohash) !== work) return Infinity
         // A fresh walk: the library would use tokens of up to five minutes ago, and miss nodes that came since.
         await this.#walk((done) => this.#node.lookup(target, () => done(null)), null)
         await this.#walk((done) => this.#node.announce(target, swarmPort, () => done(null)), null)
@@ -228,9 +238,11 @@ export class Dht implements DhtPort {
   }
 
   async close(): Promise<void> {
-    if (this.#closing.signal.aborted) return
-    this.#closing.abort()
+    if (this.#closed) return
+    this.#closed = true
     clearInterval(this.#ticker)
+    for (const giveUp of this.#waits) giveUp()
+    for (const start of this.#queue.splice(0)) start()
     await new Promise<void>((resolve) => this.#node.destroy(resolve))
   }
 
@@ -243,14 +255,8 @@ export class Dht implements DhtPort {
   #tick(): void {
     const nowMs = this.#clock.nowMs()
     if (nowMs >= this.#contactDueAtMs) void this.#contactRound()
-    const all = [...this.#puts.values(), ...this.#announced.values()]
-    let room = WORK_AT_ONCE - all.filter((work) => work.running !== null).length
-    for (const work of all) {
-      if (room <= 0) break
-      if (work.running !== null || nowMs < work.dueAtMs) continue
-      room -= 1
-      void this.#perform(work)
-    }
+    for (const work of [...this.#puts.values(), ...this.#announced.values()])
+      if (work.running === null && nowMs >= work.dueAtMs) void this.#perform(work)
     this.#reportMalformed()
   }
 
@@ -268,16 +274,29 @@ export class Dht implements DhtPort {
   async #runOnce(work: Recurring): Promise<void> {
     work.dueAtMs = Infinity
     let againAfterMs = PUT_RETRY_MS
+    await this.#turn()
     try {
       await this.#contact()
       againAfterMs = await work.run()
     } catch (error) {
       this.#log.warn({ reason: error instanceof Error ? error.message : "unknown" }, "DHT work failed; it will be tried again")
     } finally {
+      setTimeout(() => this.#endTurn(), TURN_MS).unref()
       work.doneAtMs = this.#clock.nowMs()
       work.dueAtMs = Math.min(work.dueAtMs, work.doneAtMs + againAfterMs)
       work.running = null
     }
+  }
+
+  /** Resolves when there is room for one more piece of work. */
+  async #turn(): Promise<void> {
+    if (this.#working >= WORK_AT_ONCE && !this.#closed) await new Promise<void>((resolve) => this.#queue.push(resolve))
+    this.#working += 1
+  }
+
+  #endTurn(): void {
+    this.#working -= 1
+    this.#queue.shift()?.()
   }
 
   /** In a small network every newcomer is told soon what we announce and hold. */
@@ -369,7 +388,7 @@ export class Dht implements DhtPort {
 
   /** Pings known addresses that are not in the table, and walks towards the own id, so that those nearby learn of us and we of them. */
   async #contactKnown(): Promise<void> {
-    if (this.#closing.signal.aborted) return
+    if (this.#closed) return
     this.#scheduleContact()
     const reached = this.#reached()
     const candidates = this.#sample(this.#known.all().filter((at) => !reached.has(formatAddress(at))))
@@ -403,7 +422,7 @@ export class Dht implements DhtPort {
   async #ping(at: Address): Promise<void> {
     try {
       const host = isIPv4(at.host) ? at.host : (await resolveName(at.host, { family: 4 })).address
-      if (!this.#closing.signal.aborted && !this.#isOwn({ host, port: at.port })) this.#node.addNode({ host, port: at.port })
+      if (!this.#closed && !this.#isOwn({ host, port: at.port })) this.#node.addNode({ host, port: at.port })
     } catch {
       // A name that can't be resolved now may be later.
     }
@@ -436,17 +455,17 @@ export class Dht implements DhtPort {
     signal?: AbortSignal,
     timeoutMs: number = WALK_TIMEOUT_MS,
   ): Promise<Result> {
-    if (this.#closing.signal.aborted || signal?.aborted === true) return Promise.resolve(otherwise)
+    if (this.#closed || signal?.aborted === true) return Promise.resolve(otherwise)
     return new Promise((resolve) => {
       const giveUp = () => finish(otherwise)
       const timer = setTimeout(giveUp, timeoutMs)
       const finish = (result: Result) => {
         clearTimeout(timer)
-        this.#closing.signal.removeEventListener("abort", giveUp)
+        this.#waits.delete(giveUp)
         signal?.removeEventListener("abort", giveUp)
         resolve(result)
       }
-      this.#closing.signal.addEventListener("abort", giveUp)
+      this.#waits.add(giveUp)
       signal?.addEventListener("abort", giveUp)
       start(finish)
     })

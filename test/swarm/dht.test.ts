@@ -77,6 +77,16 @@ describe("a DHT node", { concurrency: 8 }, () => {
     assert.equal(fresh.packets.sizeWrong, 0)
   })
 
+  test("announces 200 layers at once, each of which is found", async () => {
+    const [seeding, other] = await openNodes(4)
+    assert.ok(seeding && other)
+    await until(() => seeding.nodeCount() === 3)
+    const layers = Array.from({ length: 200 }, (_, index) => infohashOf(`layer ${index}`))
+    await Promise.all(layers.map((each) => seeding.announce(each, 7_001)))
+    await using peer = await RawPeer.open()
+    for (const each of layers) assert.equal(await peer.peersAt(other.address, each), 1)
+  })
+
   test("announces again as the minutes pass, so that nodes which came later know of it", async () => {
     const clock = new MovableClock()
     const [first, second] = await openNodes(2, { clock })
