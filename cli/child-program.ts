@@ -68,6 +68,11 @@ export class ChildProgram implements AsyncDisposable {
     if ((await this.#exit) !== 0) throw this.#failure()
   }
 
+  /** Resolves when the program has ended, however it did. */
+  async ended(): Promise<void> {
+    await this.#exit
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }

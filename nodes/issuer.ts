@@ -19,7 +19,8 @@ import type { GroupName, SiteName } from "#core/identifiers.ts"
 import type { ClaimRequest, JoinRequest, MembershipAnswer, MemberSecrets, RenewRequest, ServerRecord } from "#core/wire.ts"
 import { MEMBERSHIP_PURPOSE, requireSimilarClocks } from "#member/membership.ts"
 import type { Authority } from "./authority.ts"
-import type { Claim, ServerState } from "./state.ts"
+import { decideClaim } from "./claims.ts"
+import type { ServerState } from "./state.ts"
 
 /** How long a member's certificate lives; it is renewed after two thirds of that. */
 const CERTIFICATE_LIFE_MS = 7 * 24 * 3_600_000
@@ -65,24 +66,6 @@ export async function issueInviteCertificate(parts: {
     serial: parts.random(16),
   })
   return { seed, der }
-}
-
-/**
- * Whether one more use of an invite may be claimed, given the claims known here. Two servers that are asked at once decide alike:
- * while neither claim is issued, the lower member id stands and displaces the other.
- */
-export function decideClaim(
-  known: readonly Claim[],
-  wanted: Pick<ClaimRequest, "memberId" | "uses">,
-): { readonly kind: "accepted"; readonly displaces: string | null } | { readonly kind: "used" } {
-  if (known.some((claim) => claim.memberId === wanted.memberId)) return { kind: "accepted", displaces: null }
-  if (known.length < wanted.uses) return { kind: "accepted", displaces: null }
-  const weakest = known
-    .filter((claim) => !claim.issued && claim.memberId > wanted.memberId)
-    .map((claim) => claim.memberId)
-    .sort()
-    .at(-1)
-  return weakest === undefined ? { kind: "used" } : { kind: "accepted", displaces: weakest }
 }
 
 export type IssuerParts = {

@@ -4,9 +4,7 @@
  */
 import { DatabaseSync } from "node:sqlite"
 import type { ClaimRequest } from "#core/wire.ts"
-
-/** `issued` once a certificate was made out for it: from then on the claim is never given up. */
-export type Claim = { readonly memberId: string; readonly issued: boolean }
+import type { KnownClaim } from "./claims.ts"
 
 export class ServerState {
   readonly #database: DatabaseSync
@@ -26,7 +24,7 @@ export class ServerState {
     `)
   }
 
-  claims(inviteId: string): Claim[] {
+  claims(inviteId: string): KnownClaim[] {
     return this.#database
       .prepare("SELECT member_id, issued FROM claims WHERE invite_id = ?")
       .all(inviteId)

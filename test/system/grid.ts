@@ -46,8 +46,8 @@ export class TestGrid implements AsyncDisposable {
   }
 
   /** A site with its first server running. */
-  async site(name = "demo", home = "server-1"): Promise<ChildProgram> {
-    await this.run(["site", "create", name, "--home", this.home(home), "--api", "127.0.0.1:0", ...loopback])
+  async site(options: readonly string[] = [], home = "server-1"): Promise<ChildProgram> {
+    await this.run(["site", "create", "demo", "--home", this.home(home), "--api", "127.0.0.1:0", ...loopback, ...options])
     return this.server(home)
   }
 
