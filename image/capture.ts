@@ -3,6 +3,7 @@ import { open, stat } from "node:fs/promises"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Entry } from "./entry.ts"
 import { requireGnuTar, startCapture } from "./gnu-tar.ts"
+import { Pipe } from "./pipe.ts"
 import { TarFault, TarReader } from "./tar-stream.ts"
 
 export type CaptureParts = {
@@ -27,17 +28,18 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
   await requireDirectory(parts.directory)
   await requireGnuTar()
   const reader = new TarReader({ entry: parts.onEntry, ...(parts.onArchive && { emit: parts.onArchive }) })
-  const tar = startCapture(parts.directory)
+  const pipe = await Pipe.create()
+  const tar = startCapture(parts.directory, pipe)
   const stop = (): void => tar.kill()
   parts.signal?.addEventListener("abort", stop, { once: true })
   try {
-    for await (const chunk of tar.stdout) {
-      reader.push(chunk as Buffer)
+    parts.signal?.throwIfAborted()
+    await pipe.pour((bytes) => {
+      reader.push(bytes)
       parts.onProgress?.(reader)
-      const pause = parts.pace?.()
-      if (pause !== undefined) await pause
       parts.signal?.throwIfAborted()
-    }
+      return parts.pace?.()
+    })
     const outcome = await tar.outcome
     parts.signal?.throwIfAborted()
     if (outcome.exitCode !== 0 || outcome.complaint !== "") {
@@ -51,7 +53,6 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
     return { entryCount: reader.entryCount, fileBytes: reader.fileBytes, socketCount: outcome.socketCount }
   } catch (error) {
     tar.kill()
-    tar.stdout.destroy()
     // What tar complained about tells more than the cut in its output.
     const outcome = await tar.outcome.catch(() => null)
     parts.signal?.throwIfAborted()
@@ -63,6 +64,7 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
     }
     throw error
   } finally {
+    pipe.close()
     parts.signal?.removeEventListener("abort", stop)
   }
 }

@@ -3,10 +3,11 @@
  *
  * Invariant: what it writes or makes depends on its input alone, not on this process's locale, time zone or environment.
  */
-import { spawn, execFile, type ChildProcessByStdio } from "node:child_process"
+import { spawn, execFile, type ChildProcess } from "node:child_process"
 import type { Readable, Writable } from "node:stream"
 import { promisify } from "node:util"
 import { GridError } from "#core/errors.ts"
+import type { Pipe } from "./pipe.ts"
 
 /** The archive of a tree is the same bytes each time, but for the order of xattrs, which tar-stream.ts mends. */
 const CAPTURE_FLAGS = [
@@ -49,10 +50,8 @@ export type TarOutcome = {
   readonly socketCount: number
 }
 
-export type TarChild<In extends Writable | null, Out extends Readable | null> = {
-  readonly stdin: In
-  readonly stdout: Out
-  /** Settles after tar ended and its output was read; never rejects but when tar can't be started. */
+export type TarChild = {
+  /** Settles after tar ended and its complaints were read; never rejects but when tar can't be started. */
   readonly outcome: Promise<TarOutcome>
   kill(): void
 }
@@ -84,17 +83,28 @@ async function checkTar(): Promise<void> {
   }
 }
 
-export function startCapture(directory: string): TarChild<null, Readable> {
-  const child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, "."], { env: environment(), stdio: ["ignore", "pipe", "pipe"] })
-  return { stdin: null, stdout: child.stdout, outcome: outcomeOf(child), kill: () => child.kill("SIGKILL") }
+/** The archive goes into `output`, whose write end is tar's alone afterwards. */
+export function startCapture(directory: string, output: Pipe): TarChild {
+  let child: ChildProcess
+  try {
+    child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, "."], {
+      env: environment(),
+      stdio: ["ignore", output.writeEnd, "pipe"],
+    })
+  } catch (error) {
+    output.close()
+    throw error
+  }
+  output.closeWriteEnd()
+  return { outcome: outcomeOf(child, child.stderr), kill: () => child.kill("SIGKILL") }
 }
 
-export function startExtract(target: string): TarChild<Writable, null> {
+export function startExtract(target: string): TarChild & { readonly stdin: Writable } {
   const child = spawn("tar", [...EXTRACT_FLAGS, `--directory=${target}`], { env: environment(), stdio: ["pipe", "ignore", "pipe"] })
-  return { stdin: child.stdin, stdout: null, outcome: outcomeOf(child), kill: () => child.kill("SIGKILL") }
+  return { stdin: child.stdin, outcome: outcomeOf(child, child.stderr), kill: () => child.kill("SIGKILL") }
 }
 
-async function outcomeOf(child: ChildProcessByStdio<Writable | null, Readable | null, Readable>): Promise<TarOutcome> {
+async function outcomeOf(child: ChildProcess, stderr: Readable | null): Promise<TarOutcome> {
   const lines: string[] = []
   let keptBytes = 0
   let socketCount = 0
@@ -107,8 +117,8 @@ async function outcomeOf(child: ChildProcessByStdio<Writable | null, Readable | 
       keptBytes += kept.length
     }
   }
-  child.stderr.setEncoding("latin1")
-  child.stderr.on("data", (chunk: string) => {
+  stderr?.setEncoding("latin1")
+  stderr?.on("data", (chunk: string) => {
     const parts = (rest + chunk).split("\n")
     rest = (parts.pop() ?? "").slice(-STDERR_LINE_BYTES_MAX)
     for (const part of parts) line(part)

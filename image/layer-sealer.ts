@@ -21,6 +21,8 @@ const ZSTD_LEVEL = 3
 /** One call into the compressor each: long enough that waiting for it to be noticed costs little. */
 export const CONTENT_CHUNK_BYTES = 4 * 1024 * 1024
 const COMPRESSED_CHUNK_BYTES = 1024 * 1024
+/** Buffers that may wait, with the one in the compressor, before the source must. */
+const WAITING_MAX = 4
 const HASH_STEP_BYTES = 256 * 1024
 const READ_AGAIN_BYTES = 1024 * 1024
 
@@ -46,7 +48,7 @@ export class LayerSealer {
   readonly #contentHash = createHash("sha256")
   readonly #sealedHash = createHash("sha256")
   readonly #ended: Promise<unknown>
-  /** Three buffers take turns: one fills, one is compressed, one waits so that the compressor need not. */
+  /** One buffer fills while one is compressed and others wait, so that neither a run of small files nor a large one stalls the rest. */
   #filling: Buffer = Buffer.allocUnsafeSlow(CONTENT_CHUNK_BYTES)
   #filled = 0
   #hashed = 0
@@ -99,7 +101,7 @@ export class LayerSealer {
 
   /** A promise to wait for before the next `write` when the compressor or the disk is behind. */
   pace(): Promise<void> | undefined {
-    return this.#failure === null && this.#waiting.length < 4 ? undefined : this.#caughtUp()
+    return this.#failure === null && this.#waiting.length < WAITING_MAX ? undefined : this.#caughtUp()
   }
 
   /** @throws {GridError} DISK_FULL */
@@ -140,7 +142,7 @@ export class LayerSealer {
   }
 
   async #caughtUp(): Promise<void> {
-    while (this.#waiting.length >= 4 && this.#failure === null) await this.#compressed
+    while (this.#waiting.length >= WAITING_MAX && this.#failure === null) await this.#compressed
     // A disk slower than the compressor sets the pace from here on.
     await this.#writing
     this.#check()
