@@ -193,10 +193,15 @@ export class MessageDecoder {
 
 function decode(parts: Buffer[]): WireMessage {
   const first = parts[0]
-  if (first !== undefined && first[0] === BLOCK_TYPE && first.length >= 9) {
+  if (first !== undefined && first[0] === BLOCK_TYPE && first.length > 9) {
     const length = parts.reduce((sum, part) => sum + part.length, -9)
-    const block = first.length > 9 ? [first.subarray(9), ...parts.slice(1)] : parts.slice(1)
-    return { type: "block", piece: first.readUInt32BE(1), offset: first.readUInt32BE(5), length, block }
+    return {
+      type: "block",
+      piece: first.readUInt32BE(1),
+      offset: first.readUInt32BE(5),
+      length,
+      block: [first.subarray(9), ...parts.slice(1)],
+    }
   }
   return decodeWhole(parts.length === 1 && first !== undefined ? first : Buffer.concat(parts))
 }

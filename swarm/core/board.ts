@@ -41,6 +41,8 @@ export class Board {
   /** Who sent which block of a piece that failed its digest, until it is held or one sender is to blame. */
   readonly #disputed = new Map<number, readonly (string | null)[]>()
   #verifyingCount = 0
+  /** Someone reads the pieces in order: until then, the window is all of them. */
+  #windowed = false
   #windowFirst = 0
   #windowEnd: number
   #head = 0
@@ -118,10 +120,10 @@ export class Board {
 
   /** Pieces from `first` on go before the others from now. */
   moveWindow(first: number): void {
-    const windowed = this.#windowEnd < this.shape.pieceCount || this.#windowFirst > 0
     const end = Math.min(this.shape.pieceCount, first + this.#limits.windowPieces)
-    const changedFrom = windowed ? Math.min(first, this.#windowFirst) : 0
-    const changedTo = windowed ? Math.max(end, this.#windowEnd) : this.shape.pieceCount
+    const changedFrom = this.#windowed ? Math.min(first, this.#windowFirst) : 0
+    const changedTo = this.#windowed ? Math.max(end, this.#windowEnd) : this.shape.pieceCount
+    this.#windowed = true
     this.#windowFirst = first
     this.#windowEnd = end
     this.#head = first
@@ -290,7 +292,8 @@ export class Board {
 
   #choose(peer: PeerState, guided: boolean): number | null {
     const has = (piece: number) => peer.have.has(piece)
-    if (this.#windowEnd < this.shape.pieceCount || this.#windowFirst > 0) {
+    // What holders of everything are asked for is theirs to choose: else all would fetch the same heads from them.
+    if (this.#windowed && !guided) {
       while (this.#head < this.#windowEnd && this.held.has(this.#head)) this.#head += 1
       for (let piece = this.#head, seen = 0; piece < this.#windowEnd && seen < this.#limits.windowHeadPieces; piece += 1) {
         if (this.held.has(piece)) continue

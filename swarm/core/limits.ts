@@ -58,8 +58,8 @@ export const defaultLimits = {
   windowPieces: 192,
   /** First missing pieces of the window that go before everything else. */
   windowHeadPieces: 3,
-  /** Pieces next in file order among which a holder of everything chooses what it proposes. */
-  offerBandPieces: 128,
+  /** Pieces next in file order among which a holder of everything chooses what it proposes, for each peer. */
+  offerBandPerPeer: 4,
   /** Pieces proposed to one peer: at least this many, and twice as many as its requests that wait. */
   offersFloor: 2,
   /** A peer that proposes is asked for nothing else while what it proposed is on its way, and for this long after. */

@@ -3,46 +3,54 @@
  * spirit of BEP 16: unlike there, nothing is hidden, nobody waits for an echo, and a peer that ignores proposals is served all the same.
  */
 import type { Random } from "./random.ts"
-import { shuffle } from "./random.ts"
+
+/** Tries to hit a free piece of the band before the first free one is taken. */
+const DRAWS = 4
 
 export class Offers {
-  /** Pieces in the order in which they are proposed: random within bands of the file, so that unpackers are fed from its start. */
-  readonly #queue: number[]
-  readonly #returned: number[] = []
-  /** 1 for a piece that was sent, or that some peer that lacks others has. */
+  readonly #pieceCount: number
+  readonly #random: Random
+  /** 1 for a piece that is proposed, was sent, or is with some peer that lacks others. */
+  readonly #taken: Uint8Array
+  /** The same, without those that are only proposed. */
   readonly #spread: Uint8Array
-  #next = 0
+  #firstFree = 0
 
-  constructor(pieceCount: number, bandPieces: number, random: Random) {
-    this.#queue = Array.from({ length: pieceCount }, (_, piece) => piece)
-    for (let from = 0; from < pieceCount; from += bandPieces) shuffle(this.#queue, from, Math.min(pieceCount, from + bandPieces), random)
+  constructor(pieceCount: number, random: Random) {
+    this.#pieceCount = pieceCount
+    this.#random = random
+    this.#taken = new Uint8Array(pieceCount)
     this.#spread = new Uint8Array(pieceCount)
   }
 
+  /** The piece was asked for, or some peer has it. */
   spread(piece: number): void {
+    this.#taken[piece] = 1
     this.#spread[piece] = 1
   }
 
-  isSpread(piece: number): boolean {
-    return this.#spread[piece] === 1
-  }
-
-  /** A piece that was neither spread nor proposed; null when there is none. */
-  take(): number | null {
-    while (this.#returned.length > 0) {
-      const piece = this.#returned.pop()
-      if (piece !== undefined && !this.isSpread(piece)) return piece
+  /**
+   * A piece that was neither spread nor proposed, of the first `bandPieces` or so in file order, so that unpackers are fed from the start; null
+   * when there is none.
+   */
+  take(bandPieces: number): number | null {
+    while (this.#firstFree < this.#pieceCount && this.#taken[this.#firstFree] === 1) this.#firstFree += 1
+    if (this.#firstFree === this.#pieceCount) return null
+    let chosen = this.#firstFree
+    for (let draw = 0; draw < DRAWS; draw += 1) {
+      const piece = this.#firstFree + this.#random.below(Math.min(bandPieces, this.#pieceCount - this.#firstFree))
+      if (this.#taken[piece] === 1) continue
+      chosen = piece
+      break
     }
-    while (this.#next < this.#queue.length) {
-      const piece = this.#queue[this.#next]
-      this.#next += 1
-      if (piece !== undefined && !this.isSpread(piece)) return piece
-    }
-    return null
+    this.#taken[chosen] = 1
+    return chosen
   }
 
   /** The proposal came to nothing. */
   giveBack(piece: number): void {
-    if (!this.isSpread(piece)) this.#returned.push(piece)
+    if (this.#spread[piece] === 1) return
+    this.#taken[piece] = 0
+    this.#firstFree = Math.min(this.#firstFree, piece)
   }
 }

@@ -69,7 +69,7 @@ export class TorrentCore<Block> {
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
-    this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, this.#limits.offerBandPieces, parts.random) : null
+    this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
   }
 
   get held(): Bitfield {
@@ -615,7 +615,7 @@ export class TorrentCore<Block> {
     const queuedPieces = Math.ceil((peer.uploads.length * BLOCK_BYTES) / this.#board.shape.pieceBytes)
     const wanted = Math.min(this.#limits.suggestions / 2, Math.max(this.#limits.offersFloor, 2 * queuedPieces))
     while (peer.offers.size < wanted) {
-      const piece = this.#offers.take()
+      const piece = this.#offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
       if (piece === null) return
       peer.offers.set(piece, this.#nowMs)
       this.#send(peer, { type: "suggest", piece })

@@ -115,3 +115,12 @@ export function addressesOf(...swarms: readonly Swarm[]): Address[] {
 }
 
 export { BLOCK_BYTES }
+
+/** Resolves once `holds` does. */
+export async function eventually(holds: () => boolean, limitMs = 20_000): Promise<void> {
+  const endMs = performance.now() + limitMs
+  while (!holds()) {
+    if (performance.now() > endMs) throw new Error(`not within ${limitMs} ms: ${holds.toString()}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}

@@ -28,6 +28,8 @@ function disputed(): Bench {
   bench.connect(1, "all")
   bench.connect(2, "all")
   for (const peer of [1, 2]) for (const span of bench.asked(peer)) bench.say(peer, { type: "block", ...span, block: "?" })
+  for (const effect of bench.effects.slice())
+    if (effect.kind === "send" && effect.message.type === "cancel") bench.say(effect.peer, { ...effect.message, type: "reject" })
   bench.step({ kind: "piece-corrupt", piece: 0 })
   assert.deepEqual(dropped(bench), [])
   return bench

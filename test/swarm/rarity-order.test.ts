@@ -11,7 +11,7 @@ test("the rarest wanted piece is found after any changes, as a plain search find
   fc.assert(
     fc.property(fc.array(change, { maxLength: 200 }), fc.nat(0xfff), fc.integer(), (changes, wantedBits, seed) => {
       const order = new RarityOrder(PIECES)
-      const counts = new Array<number>(PIECES).fill(0)
+      const counts = Array.from({ length: PIECES }, () => 0)
       const present = new Set<number>()
       for (const { kind, piece } of changes) {
         const count = counts[piece] ?? 0
