@@ -218,7 +218,8 @@ async function downloadAndUnpack(
   const reporting = setInterval(report, PROGRESS_INTERVAL_MS)
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
-  const download = session.whenComplete(either).then(() => {
+  const awaitDownload = async () => {
+    await session.whenComplete(either)
     downloaded = true
     const now = session.statistics()
     const atMs = member.clock.nowMs()
@@ -230,7 +231,8 @@ async function downloadAndUnpack(
       fromClients: now.fromClientsBytes,
       alreadyHeld,
     })
-  })
+  }
+  const download = awaitDownload()
   try {
     const content = openLayer(piecesInOrder(session, either), { identity, layer: full })
     const unpack = unpackTree(content, { target, signal: either, onProgress: ({ bytes }) => (unpackedBytes = bytes) }).catch(

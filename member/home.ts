@@ -7,12 +7,12 @@ import { dirname, join } from "node:path"
 import { Type, type Static } from "typebox"
 import { memberIdentity, type MemberIdentity } from "#crypto/identity.ts"
 import { readCertificate, type MemberCertificate } from "#crypto/certificate.ts"
-import { address, type Address } from "#core/address.ts"
+import { address, formatAddress, type Address } from "#core/address.ts"
 import { Hex16, Hex32, Label, WholeNumber } from "#core/documents.ts"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import { memberId, sha256, siteName, type MemberId, type Sha256, type SiteName } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
-import { MemberSecrets, readMemberSecrets } from "#core/wire.ts"
+import { readMemberSecrets, type MemberSecrets } from "#core/wire.ts"
 import { isTemporaryName, readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
 import { lockHome, type HomeLock } from "#store/home-lock.ts"
 
@@ -57,6 +57,11 @@ export type HomeContents = {
 
 const SECRET_FILE_BYTES_MAX = 1024 * 1024
 
+/** A listener may have port 0: any free one. */
+function listening(text: string): Address {
+  return address(text, { anyPort: true })
+}
+
 export class Home {
   readonly directory: string
   readonly site: SiteName
@@ -74,7 +79,6 @@ export class Home {
     this.role = file.role
     this.memberId = memberId(file.memberId)
     this.rootDigest = sha256(file.rootDigest)
-    const listening = (text: string) => address(text, { anyPort: true })
     this.listen = {
       api: file.listen.api === undefined ? null : listening(file.listen.api),
       swarm: listening(file.listen.swarm),
@@ -113,7 +117,6 @@ export class Home {
     await writeFileDurably(join(keys, "secrets.json"), `${JSON.stringify(contents.secrets)}\n`, { mode: 0o600 })
     await writeFileDurably(join(directory, "certificate.der"), contents.certificateDer)
     await writeFileDurably(join(directory, "catalog.tar"), contents.catalogBytes)
-    const formatted = (at: Address) => `${at.host}:${at.port}`
     const file: Static<typeof MemberFile> = {
       format: "imagegrid-home-1",
       site: contents.site,
@@ -121,11 +124,11 @@ export class Home {
       memberId: identity.memberId,
       rootDigest: contents.rootDigest,
       listen: {
-        ...(contents.listen.api === null ? {} : { api: formatted(contents.listen.api) }),
-        swarm: formatted(contents.listen.swarm),
-        dht: formatted(contents.listen.dht),
+        ...(contents.listen.api === null ? {} : { api: formatAddress(contents.listen.api) }),
+        swarm: formatAddress(contents.listen.swarm),
+        dht: formatAddress(contents.listen.dht),
       },
-      firstKnown: { api: contents.firstKnown.api.map(formatted), dht: contents.firstKnown.dht.map(formatted) },
+      firstKnown: { api: contents.firstKnown.api.map(formatAddress), dht: contents.firstKnown.dht.map(formatAddress) },
       createdAtMs: contents.createdAtMs,
     }
     await writeFileDurably(join(directory, "member.json"), `${JSON.stringify(file, null, 2)}\n`)

@@ -8,7 +8,7 @@ import Fastify, { LogController, type FastifyInstance, type FastifyRequest } fro
 import type { Logger } from "pino"
 import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
 import type { Address } from "#core/address.ts"
-import { exitCodes, GridError, refusals, systemErrorCode } from "#core/errors.ts"
+import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
   API_BODY_BYTES_MAX,
   ClaimAnswer,

@@ -62,7 +62,6 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
   const files = createRepository({ document, keys, nowMs })
   const seed = parts.random(32)
   const identity = memberIdentity(seed)
-  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
   const secrets: MemberSecrets = {
     groups: groups.map(({ name, key }) => ({ name, generation: 1, secretKey: hex(key.secretKey) })),
     online: { authority: hex(keys.authority), snapshot: hex(keys.snapshot), timestamp: hex(keys.timestamp), pointer: hex(keys.pointer) },
@@ -95,4 +94,8 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     createdAtMs: nowMs,
     adminKeys: { root: keys.root, targets: keys.targets, publisher: keys.publisher },
   })
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex")
 }

@@ -65,17 +65,18 @@ export class Replicator {
     if (this.#stopping.signal.aborted) return
     const wanted = layersToFetch(this.#member.catalogs.catalog, this.#held, new Set(this.#fetching.keys()))
     for (const layer of wanted.slice(0, FETCHES_MAX - this.#fetching.size)) {
-      const fetch = this.#fetch(layer).then(
-        () => {
-          this.#fetching.delete(layer.infohash)
-          this.#step()
-        },
-        (error: unknown) => {
-          this.#fetching.delete(layer.infohash)
-          this.#fetchFailed(layer, error)
-        },
-      )
-      this.#fetching.set(layer.infohash, fetch)
+      this.#fetching.set(layer.infohash, this.#fetchOrRetry(layer))
+    }
+  }
+
+  async #fetchOrRetry(layer: Layer): Promise<void> {
+    try {
+      await this.#fetch(layer)
+      this.#fetching.delete(layer.infohash)
+      this.#step()
+    } catch (error) {
+      this.#fetching.delete(layer.infohash)
+      this.#fetchFailed(layer, error)
     }
   }
 

@@ -48,5 +48,5 @@ test("a server that was away takes what was published meanwhile", async () => {
   const copies = grid.start(["publish", grid.home("tree"), "os:2", "--home", grid.home("server-1"), "--wait-copies", "2"])
   await copies.finished()
   const listed = grid.outcome(["images", "--home", grid.home("server-2")]).events.map((event) => event["image"])
-  assert.deepEqual(listed.sort(), ["os:1", "os:2"])
+  assert.deepEqual(listed.map(String).sort(), ["os:1", "os:2"])
 })
