@@ -4,7 +4,8 @@ import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Entry } from "./entry.ts"
 import { requireGnuTar, startCapture } from "./gnu-tar.ts"
 import { Pipe } from "./pipe.ts"
-import { TarFault, TarReader } from "./tar-stream.ts"
+import { TarFault } from "./tar-fault.ts"
+import { TarReader } from "./tar-stream.ts"
 
 export type CaptureParts = {
   readonly directory: string

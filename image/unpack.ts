@@ -8,7 +8,8 @@ import { once } from "node:events"
 import type { Writable } from "node:stream"
 import { GridError } from "#core/errors.ts"
 import { requireGnuTar, startExtract, type TarOutcome } from "./gnu-tar.ts"
-import { asBuffer, TarFault, TarReader } from "./tar-stream.ts"
+import { TarFault } from "./tar-fault.ts"
+import { asBuffer, TarReader } from "./tar-stream.ts"
 import { untilAborted } from "./until-aborted.ts"
 
 export type UnpackParts = {
