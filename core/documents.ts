@@ -21,7 +21,7 @@ export const Base64 = (maxLength: number) => Type.String({ pattern: "^[A-Za-z0-9
 /** One sealed file of an image, and the torrent that carries it. */
 export const Layer = Type.Object(
   {
-    /** `full`: a GNU tar of the whole tree. `index`: the list of all its entries (image/index-format.ts). */
+    /** `full`: a GNU tar of the whole tree. `index`: the list of all its entries (image/tree-index.ts). */
     kind: Type.Union([Type.Literal("full"), Type.Literal("index")]),
     infohash: Hex20,
     pieceBytes: Type.Integer({ minimum: PIECE_BYTES_MIN, maximum: PIECE_BYTES_MAX }),
