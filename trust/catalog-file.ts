@@ -58,7 +58,7 @@ function readHeader(archive: Buffer, at: number): Header {
   try {
     return new Header(archive, at)
   } catch (cause) {
-    throw new GridError("CATALOG_INVALID", "not a tar archive", { cause })
+    throw new GridError("CATALOG_INVALID", "catalog file: not a tar archive", { cause })
   }
 }
 
