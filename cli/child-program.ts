@@ -14,6 +14,7 @@ export class ChildProgram implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #events: ChildEvent[] = []
   readonly #listeners = new Set<(event: ChildEvent) => void>()
+  readonly #logListeners = new Set<(line: string) => void>()
   readonly #exit: Promise<number | null>
   #stderr = ""
   #ended = false
@@ -25,6 +26,10 @@ export class ChildProgram implements AsyncDisposable {
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT_CHARACTERS)
     })
+    if (this.#child.stderr !== null)
+      createInterface({ input: this.#child.stderr }).on("line", (line) => {
+        for (const listener of this.#logListeners) listener(line)
+      })
     if (this.#child.stdout !== null)
       createInterface({ input: this.#child.stdout }).on("line", (line) => {
         const event = JSON.parse(line) as ChildEvent
@@ -44,6 +49,11 @@ export class ChildProgram implements AsyncDisposable {
 
   onEvent(listener: (event: ChildEvent) => void): void {
     this.#listeners.add(listener)
+  }
+
+  /** What it says from now on beside its events: a server's log, a line each. */
+  onLog(listener: (line: string) => void): void {
+    this.#logListeners.add(listener)
   }
 
   /** The first event of this name, past or to come. @throws {GridError} INTERRUPTED when the program ends without it */

@@ -3,13 +3,23 @@ import pino from "pino"
 import { systemClock } from "#core/clock.ts"
 import { formatAddress } from "#core/address.ts"
 import { Home } from "#member/home.ts"
+import { GridError } from "#core/errors.ts"
 import { ImageServer } from "#nodes/server.ts"
 import type { CommandContext } from "../command.ts"
+import { byteCount } from "../values.ts"
 
-export default async function run({ output, home, signal }: CommandContext): Promise<void> {
+type Options = { readonly uploadLimit?: string }
+
+export default async function run(
+  { output, home, signal }: CommandContext,
+  _arguments: readonly string[],
+  { uploadLimit }: Options,
+): Promise<void> {
+  const uploadBytesPerSecondLimit = uploadLimit === undefined ? null : byteCount("--upload-limit", uploadLimit)
+  if (uploadBytesPerSecondLimit === 0) throw new GridError("USAGE", "--upload-limit is at least one byte a second; leave it out for none")
   const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
   const opened = await Home.open(home())
-  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger })
+  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger }, { uploadBytesPerSecondLimit })
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
   output.event("server-running", { site: opened.site, memberId: opened.memberId, ...addresses })
