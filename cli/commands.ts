@@ -63,9 +63,11 @@ export const commands: readonly CommandSpec[] = [
     name: "join",
     group: MEMBERS,
     summary: "makes this machine a member, with keys that never leave it",
-    arguments: [{ name: "INVITE", description: "the string that 'imagegrid invite' printed", required: true }],
+    arguments: [
+      { name: "INVITE", description: "the string that 'imagegrid invite' printed, or - to read it from standard input", required: true },
+    ],
     options: [api, ...listening],
-    examples: ["imagegrid join imagegrid1:... --home /var/lib/imagegrid"],
+    examples: ["imagegrid join imagegrid1:... --home /var/lib/imagegrid", "imagegrid join - --home /var/lib/imagegrid < invite.txt"],
     home: "needed",
     load: () => import("./commands/join.ts"),
   },

@@ -27,6 +27,7 @@ import type { Member } from "#member/member.ts"
 import type { Issuer } from "./issuer.ts"
 
 const CONNECTIONS_MAX = 2_000
+const HANDSHAKE_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 30_000
 const PUBLICATION_BYTES_MAX = 16 * 1024 * 1024
 
@@ -62,7 +63,7 @@ const statusByExit: Readonly<Record<keyof typeof exitCodes, number>> = {
 export async function listenApi(parts: ApiParts, listen: Address): Promise<{ readonly address: Address; close(): Promise<void> }> {
   const { member } = parts
   const api = Fastify({
-    https: member.admission.tlsServerOptions(),
+    https: { ...member.admission.tlsServerOptions(), handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
     loggerInstance: parts.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: API_BODY_BYTES_MAX,
