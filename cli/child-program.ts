@@ -47,6 +47,11 @@ export class ChildProgram implements AsyncDisposable {
     signal.addEventListener("abort", () => this.#child.kill("SIGTERM"), { once: true })
   }
 
+  /** Its process id; null when it could not be started. */
+  get pid(): number | null {
+    return this.#child.pid ?? null
+  }
+
   onEvent(listener: (event: ChildEvent) => void): void {
     this.#listeners.add(listener)
   }
