@@ -67,6 +67,8 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
     loggerInstance: parts.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: API_BODY_BYTES_MAX,
+    // A body is taken as it came or not at all; nothing is dropped, filled in or turned into another type.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,

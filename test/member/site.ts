@@ -1,0 +1,68 @@
+/** A site whose first server runs in this process, for tests that want to own its clock or speak to it directly. */
+import { randomBytes } from "node:crypto"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import pino from "pino"
+import { decodeInvite } from "../../crypto/invite.ts"
+import { systemClock, type Clock } from "../../core/clock.ts"
+import { siteName } from "../../core/identifiers.ts"
+import type { Home } from "../../member/home.ts"
+import { joinSite } from "../../member/join.ts"
+import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
+import { makeInvite } from "../../nodes/make-invite.ts"
+import { ImageServer } from "../../nodes/server.ts"
+
+const DAY_MS = 24 * 3_600_000
+const free = { host: "127.0.0.1", port: 0 }
+
+export const clockOff = (byMs: number): Clock => ({ nowMs: () => systemClock.nowMs() + byMs })
+
+export class TestSite implements AsyncDisposable {
+  readonly directory: string
+  readonly home: Home
+  #server: ImageServer
+
+  private constructor(directory: string, home: Home, server: ImageServer) {
+    this.directory = directory
+    this.home = home
+    this.#server = server
+  }
+
+  static async start(clock: Clock = systemClock): Promise<TestSite> {
+    const directory = mkdtempSync(join(tmpdir(), "imagegrid-site-"))
+    const parts = { clock: systemClock, random: randomBytes }
+    const options = {
+      directory: join(directory, "server"),
+      site: siteName("demo"),
+      groups: [],
+      listen: { api: free, swarm: free, dht: free },
+    }
+    const home = await createSite(parts, options)
+    return new TestSite(directory, home, await ImageServer.start({ home, clock, logger: pino({ level: "silent" }) }))
+  }
+
+  get server(): ImageServer {
+    return this.#server
+  }
+
+  async restart(clock: Clock): Promise<void> {
+    await this.#server[Symbol.asyncDispose]()
+    this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
+  }
+
+  async invite(): Promise<string> {
+    const options = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
+    return (await makeInvite({ home: this.home, clock: systemClock, random: randomBytes }, options)).text
+  }
+
+  async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
+    const options = { directory: join(this.directory, name), listen: { api: null, swarm: free, dht: free } }
+    return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server[Symbol.asyncDispose]()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+}
