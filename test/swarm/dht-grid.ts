@@ -72,7 +72,13 @@ export async function openNodes(count: number, options: NodeOptions = {}): Promi
   return [first, ...(await Promise.all(others))]
 }
 
-type Reply = { readonly t?: Uint8Array; readonly y?: Uint8Array; readonly r?: Readonly<Record<string, unknown>>; readonly e?: unknown }
+type Reply = {
+  readonly t?: Uint8Array
+  readonly y?: Uint8Array
+  readonly q?: Uint8Array
+  readonly r?: Readonly<Record<string, unknown>>
+  readonly e?: unknown
+}
 
 /** A member that speaks to nodes by hand: packets of its own making, sealed with a key of its own choice. */
 export class RawPeer {
@@ -85,6 +91,8 @@ export class RawPeer {
   received = 0
   /** With this set it answers every query with its id and these fields. */
   answer: object | null = null
+  /** Methods of the queries that it was asked. */
+  readonly asked: string[] = []
 
   private constructor(key: Uint8Array) {
     this.#key = new PacketKey(key)
@@ -94,7 +102,9 @@ export class RawPeer {
       if (message === null) return
       const reply = bencode.decode(message) as Reply
       this.#waiting.get(Buffer.from(reply.t ?? []).toString("hex"))?.(reply)
-      if (this.answer !== null && Buffer.from(reply.y ?? []).toString() === "q")
+      if (Buffer.from(reply.y ?? []).toString() !== "q") return
+      this.asked.push(Buffer.from(reply.q ?? []).toString())
+      if (this.answer !== null)
         void this.send({ host: from.address, port: from.port }, bencode.encode({ t: reply.t, y: "r", r: { id: this.id, ...this.answer } }))
     })
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { createSocket } from "node:dgram"
 import { describe, test } from "node:test"
-import { formatAddress } from "#core/address.ts"
+import { type Address, formatAddress } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
 import { readDhtState } from "#swarm/dht.ts"
 import { MemoryDht, MemoryDhtNetwork } from "#swarm/dht/memory-dht.ts"
@@ -22,13 +22,17 @@ dhtConformance("MemoryDht", ({ network, networkKey: key, ...options }) => {
 const layer = infohashOf("a layer")
 const alice = signer("alice")
 
-/** An address of loopback where nothing listens. */
-async function deadAddress(): Promise<{ host: string; port: number }> {
+let deadHosts = 0
+
+/** An address of loopback where nothing listens: on a host of its own, as another test may be given the same port. */
+async function deadAddress(): Promise<Address> {
+  deadHosts += 1
+  const host = `127.0.1.${deadHosts}`
   const socket = createSocket("udp4")
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve))
+  await new Promise<void>((resolve) => socket.bind(0, host, resolve))
   const { port } = socket.address()
   await new Promise<void>((resolve) => socket.close(resolve))
-  return { host: "127.0.0.1", port }
+  return { host, port }
 }
 
 describe("a DHT node", { concurrency: 8 }, () => {
@@ -46,6 +50,21 @@ describe("a DHT node", { concurrency: 8 }, () => {
     await until(async () => (await revived.lookup(layer)).length === 1)
   })
 
+  test("keeps trying on its own, with nothing to announce, however long it takes", async () => {
+    const dead = await deadAddress()
+    const clock = new MovableClock()
+    const node = await openNode({ bootstrap: [dead], clock })
+    await assert.rejects(
+      until(() => {
+        clock.advance(60_000)
+        return node.nodeCount() > 0
+      }, 3_000),
+    )
+    const revived = await openNode({ listen: dead })
+    clock.advance(60_000)
+    await until(() => node.nodeCount() === 1 && revived.nodeCount() === 1)
+  })
+
   test("finds the network from any one address of its saved state", async () => {
     const dead = await Promise.all(Array.from({ length: 40 }, deadAddress))
     const living = await openNode()
@@ -59,6 +78,7 @@ describe("a DHT node", { concurrency: 8 }, () => {
 
   test("joins a network of 60, whose whole table would not fit one packet", async () => {
     const nodes = await openNodes(60)
+    await until(() => nodes.every((node) => node.nodeCount() >= 20))
     await nodes[3]?.announce(layer, 7_001)
     const newcomer = await openNode({ bootstrap: [nodes[59]?.address ?? loopback] })
     assert.deepEqual(await newcomer.lookup(layer), [{ host: "127.0.0.1", port: 7_001 }])
@@ -87,17 +107,22 @@ describe("a DHT node", { concurrency: 8 }, () => {
     for (const each of layers) assert.equal(await peer.peersAt(other.address, each), 1)
   })
 
-  test("announces again as the minutes pass, so that nodes which came later know of it", async () => {
+  test("announces and re-puts every ten minutes at the nodes that it knows, and at a newcomer soon", async () => {
     const clock = new MovableClock()
-    const [first, second] = await openNodes(2, { clock })
-    assert.ok(first && second)
-    await first.announce(layer, 7_001)
-    const newcomer = await openNode({ clock, bootstrap: [second.address] })
-    await until(() => newcomer.nodeCount() === 2)
-    await using peer = await RawPeer.open()
-    assert.equal(await peer.peersAt(newcomer.address, layer), 0)
-    clock.advance(11 * 60_000)
-    await until(async () => (await peer.peersAt(newcomer.address, layer)) === 1)
+    const node = await openNode({ clock })
+    await node.announce(layer, 7_001)
+    await node.putPointer({ signing: alice, salt: "catalog", seq: 4, infohash: infohashOf("four") })
+    await using newcomer = await RawPeer.open()
+    newcomer.answer = { token: Buffer.from("token") }
+    await newcomer.ask(node.address, "ping", {})
+    assert.equal(node.nodeCount(), 1)
+    for (let round = 0; round < 4; round += 1) {
+      newcomer.asked.length = 0
+      await until(() => {
+        clock.advance(10_000)
+        return newcomer.asked.includes("announce_peer") && newcomer.asked.includes("put")
+      })
+    }
   })
 
   test("announces no more after withdraw()", async () => {
@@ -174,6 +199,17 @@ describe("a DHT node", { concurrency: 8 }, () => {
       node.state().nodes.some((at) => formatAddress(at) === formatAddress(node.address)),
       false,
     )
+  })
+
+  test("is not among its own nodes when it listens on every interface and meets itself", async () => {
+    const node = await openNode({ listen: { host: "0.0.0.0", port: 0 }, bootstrap: [] })
+    const other = await openNode({ bootstrap: [{ host: "127.0.0.1", port: node.address.port }] })
+    await until(() => node.nodeCount() === 1)
+    node.addNodes([{ host: "127.0.0.1", port: node.address.port }])
+    const before = node.packets.accepted
+    await until(() => node.packets.accepted >= before + 4)
+    assert.equal(node.nodeCount(), 1)
+    await other.close()
   })
 
   test("refuses an address that is not this machine's with ADDRESS_INVALID", async () => {
