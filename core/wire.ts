@@ -134,5 +134,4 @@ export const readMemberSecrets = reader(MemberSecrets, "REQUEST_INVALID", "membe
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
-export const readServerRecord = reader(ServerRecord, "REQUEST_INVALID", "server record")
 export const readRefusal = reader(Refusal, "REQUEST_INVALID", "refusal")
