@@ -1,4 +1,5 @@
 /** What the swarm needs of membership (crypto/admission.ts): certificates for its own end of a connection, and a verdict on the other end's. */
+import type { X509Certificate } from "node:crypto"
 import type { ConnectionOptions, TLSSocket, TlsOptions } from "node:tls"
 import { GridError } from "#core/errors.ts"
 import type { PeerRole } from "./core/events.ts"
@@ -11,18 +12,31 @@ export interface SwarmAdmission {
    * @throws {GridError} CERTIFICATE_INVALID, CERTIFICATE_EXPIRED or CERTIFICATE_NOT_YET_VALID when the peer is not admitted
    */
   admitSocket(
-    socket: TLSSocket,
+    socket: Pick<TLSSocket, "getPeerX509Certificate">,
     allowed: readonly PeerRole[],
   ): { readonly kind: "member"; readonly role: PeerRole; readonly memberId: string } | { readonly kind: "invite" }
   /** Certificates, authorities or revocations have changed. Returns how to stop listening. */
   onChange(listener: () => void): () => void
 }
 
-export type AdmittedPeer = { readonly role: PeerRole; readonly memberId: string }
+/** Who is at the other end of a connection, and what it showed. */
+export type AdmittedPeer = { readonly role: PeerRole; readonly memberId: string; readonly certificate: X509Certificate }
 
 /** @throws {GridError} when the peer is not admitted */
 export function admitPeer(admission: SwarmAdmission, socket: TLSSocket): AdmittedPeer {
-  const certificate = admission.admitSocket(socket, ["server", "client"])
-  if (certificate.kind !== "member") throw new GridError("CERTIFICATE_INVALID", "an invite is no member")
-  return { role: certificate.role, memberId: certificate.memberId }
+  // Node gives the certificate of an answering end out once, and undefined from then on: it is kept for `requireStillAdmitted`.
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) throw new GridError("CERTIFICATE_INVALID", "the connection showed no certificate")
+  return { ...admitCertificate(admission, certificate), certificate }
+}
+
+/** @throws {GridError} when the peer was admitted once and is not any more */
+export function requireStillAdmitted(admission: SwarmAdmission, peer: AdmittedPeer): void {
+  admitCertificate(admission, peer.certificate)
+}
+
+function admitCertificate(admission: SwarmAdmission, certificate: X509Certificate): Omit<AdmittedPeer, "certificate"> {
+  const admitted = admission.admitSocket({ getPeerX509Certificate: () => certificate }, ["server", "client"])
+  if (admitted.kind !== "member") throw new GridError("CERTIFICATE_INVALID", "an invite is no member")
+  return { role: admitted.role, memberId: admitted.memberId }
 }

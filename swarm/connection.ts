@@ -118,12 +118,6 @@ export class Connection {
     this.socket.destroy()
   }
 
-  /** Sends what waits, then closes. */
-  end(): void {
-    this.#flush()
-    this.socket.end(() => this.socket.destroy())
-  }
-
   #data(chunk: Buffer): void {
     if (this.closed || chunk.length === 0) return
     if (this.#decoder === null) return this.#keepEarly(chunk)
@@ -132,8 +126,8 @@ export class Connection {
         if (!this.closed) this.#handler?.message(message)
       })
     } catch (error) {
-      if (!(error instanceof GridError)) throw error
-      this.close(error)
+      // A defect of ours that a peer can provoke costs that peer its connection, not everyone the process.
+      this.close(error instanceof Error ? error : new Error(String(error)))
     }
   }
 

@@ -3,7 +3,7 @@
  * here, and the core is never entered while it is at work.
  */
 import type { Address } from "#core/address.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
 import { pieceIndex } from "./piece-index.ts"
 import type { Torrent } from "#core/torrent.ts"
@@ -42,6 +42,8 @@ export type SessionParts = {
   readonly uploadLimit: UploadLimit | null
   readonly nowMs: () => number
   readonly maxPeers: number
+  /** Whether the member at the other end is admitted at this moment. */
+  readonly admits: (connection: Connection) => boolean
   /** Opens a connection to a member that `wanted` takes. */
   readonly dial: (address: Address, wanted: (memberId: string) => boolean) => Promise<Connection>
   /** Called once, when the session closes. */
@@ -206,7 +208,7 @@ export class TorrentSession {
   /** Takes a connection whose handshakes are done; closes it when it is not wanted. */
   adopt(connection: Connection): boolean {
     const { memberId, role } = connection.peer
-    if (connection.closed || !this.wants(memberId, connection.dialled === null ? "them" : "us")) {
+    if (connection.closed || !this.#parts.admits(connection) || !this.wants(memberId, connection.dialled === null ? "them" : "us")) {
       connection.close()
       return false
     }
@@ -235,7 +237,9 @@ export class TorrentSession {
         message: (message) => this.#take(link, message),
         closed: (error) => {
           if (this.#links.get(link.number) !== link) return
-          this.#parts.log.debug({ infohash: this.torrent.infohash, memberId, reason: error?.message ?? null }, "peer gone")
+          const defect = error !== null && !(error instanceof GridError) && systemErrorCode(error) === null
+          const fields = { infohash: this.torrent.infohash, memberId, reason: error?.message ?? null }
+          this.#parts.log[defect ? "warn" : "debug"](fields, "peer gone")
           if (error instanceof GridError && error.code === "PEER_MISBEHAVED")
             this.#dispatch({ kind: "violated", peer: link.number, detail: error.detail })
           this.#drop(link)
@@ -246,9 +250,9 @@ export class TorrentSession {
     return true
   }
 
-  /** Cuts connections that `admits` no longer takes. */
-  recheck(admits: (connection: Connection) => boolean): void {
-    for (const link of this.#links.values()) if (!admits(link.connection)) link.connection.close()
+  /** Cuts connections whose members are no longer admitted. */
+  recheck(): void {
+    for (const link of this.#links.values()) if (!this.#parts.admits(link.connection)) link.connection.close()
   }
 
   // From the wire to the core.

@@ -10,7 +10,7 @@ import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import type { PieceStore } from "#core/piece-store.ts"
 import type { Torrent } from "#core/torrent.ts"
-import { admitPeer, type SwarmAdmission } from "./admission.ts"
+import { admitPeer, requireStillAdmitted, type SwarmAdmission } from "./admission.ts"
 import { Connection } from "./connection.ts"
 import { defaultLimits } from "./core/limits.ts"
 import { seededRandom, type Random } from "./core/random.ts"
@@ -61,6 +61,8 @@ const LOOKUP_FIRST_MS = 2_000
 const LOOKUP_MAX_MS = 60_000
 /** How often a torrent is announced again. */
 const ANNOUNCE_MS = 15 * 60_000
+/** How often live connections are checked again: certificates lapse without a word. */
+const RECHECK_MS = 60_000
 /** Rounds of `fetchTorrent` over all addresses, and the pause after each but the last. */
 const FETCH_PAUSES_MS = [1_000, 2_000, 0]
 const FETCHES_AT_A_TIME = 4
@@ -80,6 +82,7 @@ export class Swarm {
   readonly #halfOpen = new Map<string, Socket>()
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
+  #recheckedAtMs = 0
   readonly #stopWatching: () => void
 
   private constructor(parts: SwarmParts, options: SwarmOptions, server: Server) {
@@ -91,6 +94,7 @@ export class Swarm {
     this.#nowMs = monotonic(parts.clock)
     this.#dialler = new Dialler(parts.admission, parts.memberId)
     this.#uploadLimit = options.uploadBytesPerSecondLimit === undefined ? null : new UploadLimit(options.uploadBytesPerSecondLimit)
+    server.on("error", (error) => this.#log.warn({ reason: error.message }, "a connection could not be taken"))
     server.on("connection", (socket) => this.#greet(socket))
     server.on("secureConnection", (socket) => void this.#receive(socket))
     server.on("tlsClientError", (error, socket) => {
@@ -157,6 +161,7 @@ export class Swarm {
       uploadLimit: this.#uploadLimit,
       nowMs: this.#nowMs,
       maxPeers: this.#options.maxPeersPerTorrent ?? defaultLimits.peers,
+      admits: (connection) => this.#admits(connection),
       dial: (address, wanted) => this.#dialler.dial(address, torrent.infohash, wanted),
       closed: () => {
         ended.abort()
@@ -218,6 +223,11 @@ export class Swarm {
   }
 
   #tick(): void {
+    const nowMs = this.#nowMs()
+    if (nowMs - this.#recheckedAtMs >= RECHECK_MS) {
+      this.#recheckedAtMs = nowMs
+      for (const session of this.#sessions.values()) session.recheck()
+    }
     for (const session of this.#sessions.values()) if (session.active) session.tick()
   }
 
@@ -234,6 +244,7 @@ export class Swarm {
   }
 
   async #receive(socket: TLSSocket): Promise<void> {
+    socket.on("error", (error) => this.#log.debug({ reason: error.message }, "connection broke"))
     try {
       const peer = admitPeer(this.#parts.admission, socket)
       const connection = new Connection(socket, peer, null)
@@ -253,15 +264,17 @@ export class Swarm {
 
   #recheck(): void {
     this.#server.setSecureContext(this.#parts.admission.tlsServerOptions())
-    const admits = (connection: Connection) => {
-      try {
-        return admitPeer(this.#parts.admission, connection.socket).memberId === connection.peer.memberId
-      } catch (error) {
-        this.#log.debug({ memberId: connection.peer.memberId, reason: String(error) }, "peer no longer admitted")
-        return false
-      }
+    for (const session of this.#sessions.values()) session.recheck()
+  }
+
+  #admits(connection: Connection): boolean {
+    try {
+      requireStillAdmitted(this.#parts.admission, connection.peer)
+      return true
+    } catch (error) {
+      this.#log.debug({ memberId: connection.peer.memberId, reason: String(error) }, "peer no longer admitted")
+      return false
     }
-    for (const session of this.#sessions.values()) session.recheck(admits)
   }
 
   // Discovery.

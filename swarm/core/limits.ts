@@ -61,9 +61,9 @@ export const defaultLimits = {
   /** Pieces next in file order among which a holder of everything chooses what it proposes, for each peer. */
   offerBandPerPeer: 4,
   /** Pieces proposed to one peer: at least this many, and twice as many as its requests that wait. */
-  offersFloor: 2,
+  offersFloor: 1,
   /** A peer that proposes is asked for nothing else while what it proposed is on its way, and for this long after. */
-  guidedMs: 500,
+  guidedMs: 150,
   /** A proposal that is not taken up in this time is made to another. */
   offerLapsesMs: 5_000,
 

@@ -15,16 +15,24 @@ export class Offers {
   /** The same, without those that are only proposed. */
   readonly #spread: Uint8Array
   #firstFree = 0
+  #freeCount: number
 
   constructor(pieceCount: number, random: Random) {
     this.#pieceCount = pieceCount
+    this.#freeCount = pieceCount
     this.#random = random
     this.#taken = new Uint8Array(pieceCount)
     this.#spread = new Uint8Array(pieceCount)
   }
 
+  /** Pieces neither spread nor proposed. */
+  get freeCount(): number {
+    return this.#freeCount
+  }
+
   /** The piece was asked for, or some peer has it. */
   spread(piece: number): void {
+    this.#freeCount -= this.#taken[piece] === 1 ? 0 : 1
     this.#taken[piece] = 1
     this.#spread[piece] = 1
   }
@@ -44,6 +52,7 @@ export class Offers {
       break
     }
     this.#taken[chosen] = 1
+    this.#freeCount -= 1
     return chosen
   }
 
@@ -51,6 +60,7 @@ export class Offers {
   giveBack(piece: number): void {
     if (this.#spread[piece] === 1) return
     this.#taken[piece] = 0
+    this.#freeCount += 1
     this.#firstFree = Math.min(this.#firstFree, piece)
   }
 }

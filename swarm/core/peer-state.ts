@@ -11,7 +11,6 @@ export class PeerState {
   readonly key: string
   readonly role: PeerRole
   readonly dialled: Address | null
-  readonly connectedAtMs: number
   readonly have: Bitfield
   /** The first message told what the peer has (BEP 6). */
   introducedPieces = false
@@ -86,7 +85,6 @@ export class PeerState {
     this.dialled = parts.dialled
     this.have = parts.have
     this.tolerance = tolerance
-    this.connectedAtMs = nowMs
     this.chokedOrUnchokedAtMs = nowMs
     this.lastBlockAtMs = nowMs
     this.lastHeardAtMs = nowMs

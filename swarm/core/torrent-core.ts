@@ -613,7 +613,8 @@ export class TorrentCore<Block> {
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
     const queuedPieces = Math.ceil((peer.uploads.length * BLOCK_BYTES) / this.#board.shape.pieceBytes)
-    const wanted = Math.min(this.#limits.suggestions / 2, Math.max(this.#limits.offersFloor, 2 * queuedPieces))
+    const share = Math.floor(this.#offers.freeCount / (2 * this.#peers.size))
+    const wanted = Math.max(this.#limits.offersFloor, Math.min(this.#limits.suggestions / 2, share, 2 * queuedPieces))
     while (peer.offers.size < wanted) {
       const piece = this.#offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
       if (piece === null) return

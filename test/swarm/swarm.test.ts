@@ -11,7 +11,7 @@ import type { PieceStore } from "#core/piece-store.ts"
 import { MemoryPieceStore } from "#store/memory-piece-store.ts"
 import { Swarm, type Discovery, type TorrentSession } from "#swarm/swarm.ts"
 import { encodeHandshake, encodeMessages, peerIdOf } from "#swarm/wire.ts"
-import { addressesOf, eventually, readAll, testContent, testMember, testSwarm, torrentOf } from "./fixture.ts"
+import { addressesOf, eventually, readAll, storeWith, testContent, testMember, testSwarm, torrentOf } from "./fixture.ts"
 
 const TIMEOUT = { timeout: 30_000 }
 const PIECE_BYTES = 64 * 1024
@@ -257,27 +257,36 @@ test("a peer that asks and never reads is sent a bounded number of bytes", TIMEO
   socket.destroy()
 })
 
-test("a member that is revoked is cut, and does not come back", TIMEOUT, async (t) => {
-  const member = await testMember("seeder", "server")
-  const seeder = await Swarm.listen(
-    { ...member, clock: systemClock, discovery: null },
-    { listen: { host: "127.0.0.1", port: 0 }, uploadBytesPerSecondLimit: 100_000 },
-  )
-  t.after(() => seeder.close())
-  const seeding = seeder.join(torrent, MemoryPieceStore.full(torrent, content))
-  const leecher = await testSwarm(t, "leecher", "client")
-  const session = leecher.join(torrent, new MemoryPieceStore(torrent))
-  session.addPeers(addressesOf(seeder))
-  await eventually(() => seeding.statistics().peers === 1)
-  const { memberId } = await testMember("leecher", "client")
-  member.admission.update({ revoked: [memberId] })
-  await eventually(() => session.statistics().peers === 0)
-  const again = await connectAs("leecher", seeder)
-  again.write(encodeHandshake({ infohash: torrent.infohash, peerId: peerIdOf(memberId) }))
-  again.resume()
-  await closed(again)
-  assert.equal(seeding.statistics().peers, 0)
-})
+for (const dialler of ["revoked one", "own member"])
+  test(`a member that is revoked is cut, those that are not stay, when the ${dialler} dialled`, TIMEOUT, async (t) => {
+    const member = await testMember("own", "server")
+    const own = await Swarm.listen(
+      { ...member, clock: systemClock, discovery: null },
+      { listen: { host: "127.0.0.1", port: 0 }, uploadBytesPerSecondLimit: 100_000 },
+    )
+    t.after(() => own.close())
+    const half = Array.from({ length: torrent.pieceCount }, (_, piece) => piece).filter((piece) => piece % 2 === 0)
+    const session = own.join(torrent, await storeWith(torrent, content, half))
+    const others = await Promise.all(["good", "bad"].map((name) => testSwarm(t, name, "client", { uploadBytesPerSecondLimit: 1 })))
+    for (const other of others) {
+      const odd = Array.from({ length: torrent.pieceCount }, (_, piece) => piece).filter((piece) => piece % 2 === 1)
+      const joined = other.join(torrent, await storeWith(torrent, content, odd))
+      if (dialler === "own member") session.addPeers(addressesOf(other))
+      else joined.addPeers(addressesOf(own))
+    }
+    await eventually(() => session.statistics().peers === 2)
+    const { memberId } = await testMember("bad", "client")
+    member.admission.update({ revoked: [memberId] })
+    const [good, bad] = others.map((other) => other.session(torrent.infohash))
+    assert.ok(good && bad)
+    await eventually(() => session.statistics().peers === 1)
+    assert.equal(good.statistics().peers >= 1, true)
+    const again = await connectAs("bad", own)
+    again.write(encodeHandshake({ infohash: torrent.infohash, peerId: peerIdOf(memberId) }))
+    again.resume()
+    await closed(again)
+    assert.equal(session.statistics().peers, 1)
+  })
 
 test("listening on an address that is taken says ADDRESS_IN_USE", TIMEOUT, async (t) => {
   const seeder = await testSwarm(t, "seeder", "server")

@@ -234,7 +234,7 @@ test("a store that takes no more stops the download and not the upload", () => {
 })
 
 test("a holder of everything proposes each piece to one peer before any to a second", () => {
-  const bench = new Bench({ pieces: 6, held: "all" })
+  const bench = new Bench({ pieces: 6, held: "all", offersFloor: 2 })
   for (const peer of [1, 2, 3]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -249,7 +249,7 @@ test("a holder of everything proposes each piece to one peer before any to a sec
 })
 
 test("a proposal to a peer that leaves is made to another", () => {
-  const bench = new Bench({ pieces: 2, held: "all" })
+  const bench = new Bench({ pieces: 2, held: "all", offersFloor: 2 })
   bench.connect(1, "none")
   bench.say(1, { type: "interested" })
   bench.connect(2, "none")
