@@ -26,7 +26,7 @@ import { peerIdOf } from "./wire.ts"
 
 export type { SwarmAdmission } from "./admission.ts"
 export type { SwarmLog } from "./log.ts"
-export { TorrentSession, type SessionStatistics } from "./session.ts"
+export { TorrentSession } from "./session.ts"
 
 /** Finds members that serve a torrent; the DHT is one. */
 export interface Discovery {

@@ -4,7 +4,7 @@ import type { TestContext } from "node:test"
 import type { Address } from "#core/address.ts"
 import { systemClock } from "#core/clock.ts"
 import { siteName } from "#core/identifiers.ts"
-import { BLOCK_BYTES, makeTorrent, pieceBytesAt, type Torrent } from "#core/torrent.ts"
+import { makeTorrent, pieceBytesAt, type Torrent } from "#core/torrent.ts"
 import { Admission } from "#crypto/admission.ts"
 import { issueAuthority, issueCertificate } from "#crypto/certificate.ts"
 import { memberIdentity } from "#crypto/identity.ts"
@@ -113,8 +113,6 @@ export async function readAll(session: TorrentSession): Promise<Buffer> {
 export function addressesOf(...swarms: readonly Swarm[]): Address[] {
   return swarms.map((swarm) => swarm.address)
 }
-
-export { BLOCK_BYTES }
 
 /** Resolves once `holds` does. */
 export async function eventually(holds: () => boolean, limitMs = 20_000): Promise<void> {
