@@ -18,6 +18,7 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { openLayerSession } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
+import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
@@ -35,7 +36,8 @@ export type DeployEvent =
       readonly contentBytes: number
       readonly stage: string
     }
-  | { readonly event: "download-started"; readonly atMs: number }
+  /** `heldBytes`: in whole pieces that an earlier run verified and made durable; they are not fetched again. */
+  | { readonly event: "download-started"; readonly atMs: number; readonly heldBytes: number }
   | {
       readonly event: "progress"
       readonly phase: DeployPhase
@@ -50,7 +52,10 @@ export type DeployEvent =
       readonly bytes: number
       readonly fromOrigins: number
       readonly fromClients: number
-      readonly alreadyHeld: number
+      /** As in `download-started`: `heldBytes + fromOrigins + fromClients - duplicateBytes = bytes`, as long as no piece was corrupt. */
+      readonly heldBytes: number
+      /** Came twice and was not needed. */
+      readonly duplicateBytes: number
     }
   | { readonly event: "good"; readonly atMs: number; readonly entries: number }
   | { readonly event: "left"; readonly atMs: number; readonly uploadedBytes: number; readonly why: string }
@@ -98,9 +103,12 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       stage: target.record.stage,
     })
     const session = await patiently(parts, () => openLayerSession(member, full, store, signal))
+    // Nothing came yet: a session takes its first piece when this function waits next.
+    const heldBefore = heldBytes(session.torrent, session.pieces)
+    emit({ event: "download-started", atMs: member.clock.nowMs(), heldBytes: heldBefore })
     await saveDeployment(member.home, target.record)
     if (target.leftover) await clearTree(target.record.target)
-    await downloadAndUnpack(parts, session, full, identity, target.record.target)
+    await downloadAndUnpack(parts, { session, full, identity, heldBefore }, target.record.target)
     const entries = await requireGood(parts, index, target.record.target)
     await flushFileSystem(target.record.target)
     const good: DeploymentRecord = { ...target.record, state: "good", changedAtMs: member.clock.nowMs() }
@@ -192,14 +200,11 @@ export async function openIndex(
 
 async function downloadAndUnpack(
   parts: DeployParts,
-  session: TorrentSession,
-  full: Layer,
-  identity: string,
+  layer: { readonly session: TorrentSession; readonly full: Layer; readonly identity: string; readonly heldBefore: number },
   target: string,
 ): Promise<void> {
   const { emit, member, signal } = parts
-  const alreadyHeld = session.statistics().heldPieces * session.torrent.pieceBytes
-  emit({ event: "download-started", atMs: member.clock.nowMs() })
+  const { session, full, identity, heldBefore } = layer
   let unpackedBytes = 0
   let downloaded = false
   let last = { atMs: member.clock.nowMs(), unpackedBytes: 0 }
@@ -229,7 +234,8 @@ async function downloadAndUnpack(
       bytes: full.sealedBytes,
       fromOrigins: now.fromServersBytes,
       fromClients: now.fromClientsBytes,
-      alreadyHeld,
+      heldBytes: heldBefore,
+      duplicateBytes: now.duplicateBytes,
     })
   }
   const download = awaitDownload()

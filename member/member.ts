@@ -28,6 +28,8 @@ export type MemberParts = { readonly home: Home; readonly clock: Clock; readonly
 export type MemberOptions = {
   readonly swarm?: Address
   readonly dht?: Address
+  /** For all layers together; null, or left out: as fast as it goes. */
+  readonly uploadBytesPerSecondLimit?: number | null
   /** `api-only`: neither DHT, swarm nor layers are opened, and the home need not be locked; enough for commands that ask and show. */
   readonly network?: "full" | "api-only"
 }
@@ -84,6 +86,7 @@ export class Member {
     const api = new ApiClient(admission)
     const directory = await ServerDirectory.open(home, admission)
     await using opening = new AsyncDisposableStack()
+    const limit = options.uploadBytesPerSecondLimit
     let network: Network | null = null
     if (options.network !== "api-only") {
       const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
@@ -96,7 +99,13 @@ export class Member {
         (open) => open.close(),
       )
       const swarm = opening.adopt(
-        await Swarm.listen({ admission, memberId: home.memberId, clock, discovery: dht }, { listen: options.swarm ?? home.listen.swarm }),
+        await Swarm.listen(
+          { admission, memberId: home.memberId, clock, discovery: dht },
+          {
+            listen: options.swarm ?? home.listen.swarm,
+            ...(typeof limit === "number" ? { uploadBytesPerSecondLimit: limit } : {}),
+          },
+        ),
         (open) => open.close(),
       )
       const layers = opening.adopt(await LayerStore.open(home.path("layers")), (store) => store.close())

@@ -7,6 +7,7 @@ import type { Layer } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { openLayerSession, requireSealedDigest } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
+import { heldBytes } from "#store/piece-set.ts"
 import type { ServerState } from "./state.ts"
 
 /** Layers that are fetched at the same time. */
@@ -84,7 +85,11 @@ export class Replicator {
     const { signal } = this.#stopping
     const startedMs = this.#member.clock.nowMs()
     const session = await openLayerSession(this.#member, layer, this.#member.layers, signal)
+    const heldBefore = heldBytes(session.torrent, session.pieces)
+    const { infohash, sealedBytes } = layer
+    this.#member.log.info({ infohash, sealedBytes, heldBytes: heldBefore }, "layer is fetched")
     await session.whenComplete(signal)
+    const { downloadedBytes, duplicateBytes } = session.statistics()
     await session.pieces.sync()
     try {
       await requireSealedDigest(session.pieces, layer)
@@ -98,7 +103,8 @@ export class Replicator {
     const nowMs = this.#member.clock.nowMs()
     this.#state.recordWholeLayer(layer, nowMs)
     this.#held.add(layer.infohash)
-    this.#member.log.info({ infohash: layer.infohash, sealedBytes: layer.sealedBytes, tookMs: nowMs - startedMs }, "layer held")
+    const tookMs = nowMs - startedMs
+    this.#member.log.info({ infohash, sealedBytes, heldBytes: heldBefore, downloadedBytes, duplicateBytes, tookMs }, "layer held")
   }
 
   #fetchFailed(layer: Layer, error: unknown): void {

@@ -25,6 +25,10 @@ const EXCHANGE_INTERVAL_MS = 15_000
 const TIMESTAMP_HALF_LIFE_MS = 36 * 3_600_000
 
 export type ServerParts = { readonly home: Home; readonly clock: Clock; readonly logger: Logger }
+export type ServerOptions = {
+  /** For all images together; null: as fast as it goes. */
+  readonly uploadBytesPerSecondLimit?: number | null
+}
 
 export class ImageServer implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack
@@ -42,7 +46,7 @@ export class ImageServer implements AsyncDisposable {
   }
 
   /** Takes the home's lock for as long as it runs. @throws {GridError} HOME_IN_USE, ADDRESS_IN_USE, ROLE_WRONG, HOME_INVALID */
-  static async start(parts: ServerParts): Promise<ImageServer> {
+  static async start(parts: ServerParts, options: ServerOptions = {}): Promise<ImageServer> {
     const { home, clock, logger } = parts
     if (home.role !== "server" || home.listen.api === null)
       throw new GridError(
@@ -55,7 +59,10 @@ export class ImageServer implements AsyncDisposable {
     const authority = await authorityOf(home, (await storedCatalog(home, clock.nowMs())).catalog)
     await renewOwnCertificate(home, authority, clock)
 
-    const member = stack.adopt(await Member.start({ home, clock, log: logger }), (open) => open.close())
+    const member = stack.adopt(
+      await Member.start({ home, clock, log: logger }, { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null }),
+      (open) => open.close(),
+    )
     const state = stack.adopt(new ServerState(home.path("state.sqlite")), (open) => open.close())
     const issuer = new Issuer({
       site: home.site,

@@ -264,10 +264,15 @@ export class FilePieceStore implements PieceStore {
  */
 export async function isWholeOnDisk(directory: string, torrent: Torrent): Promise<boolean> {
   try {
-    return (await readHeld(directory, torrent)).held.complete
+    return (await durablePieces(directory, torrent)).complete
   } catch {
     return false
   }
+}
+
+/** The pieces that are durable in `directory`, as the next start will find them; does not touch it. @throws {GridError} STATE_DAMAGED */
+export async function durablePieces(directory: string, torrent: Torrent): Promise<PieceSet> {
+  return (await readHeld(directory, torrent)).held
 }
 
 /** Makes a directory and its name durable. */

@@ -58,6 +58,13 @@ export class PieceSet {
   }
 }
 
+/** Bytes of the pieces that are held: the last piece of a torrent may be short. */
+export function heldBytes(shape: Shape, held: { has(piece: number): boolean }): number {
+  let bytes = 0
+  for (let piece = 0; piece < shape.pieceCount; piece++) if (held.has(piece)) bytes += pieceBytesAt(shape, piece)
+  return bytes
+}
+
 /** @throws {RangeError} unless `bytes` is exactly piece `piece` long */
 export function requirePiece(shape: Shape, piece: number, bytes: Uint8Array): void {
   if (!Number.isInteger(piece) || piece < 0 || piece >= shape.pieceCount)

@@ -51,8 +51,8 @@ export class TestGrid implements AsyncDisposable {
     return this.server(home)
   }
 
-  async server(home: string): Promise<ChildProgram> {
-    const server = this.start(["server", "run", "--home", this.home(home)])
+  async server(home: string, options: readonly string[] = []): Promise<ChildProgram> {
+    const server = this.start(["server", "run", "--home", this.home(home), ...options])
     await server.event("server-running")
     return server
   }
