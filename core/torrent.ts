@@ -3,6 +3,7 @@ import { createHash } from "node:crypto"
 import bencode from "bencode"
 import { GridError } from "./errors.ts"
 import { infohash, type Infohash } from "./identifiers.ts"
+import { readBencoded, type Bencoded } from "./strict-bencode.ts"
 
 /** Smallest and largest piece that a torrent may be cut into. */
 export const PIECE_BYTES_MIN = 16 * 1024
@@ -46,28 +47,21 @@ export function makeTorrent(parts: TorrentParts): Torrent {
  */
 export function parseTorrent(infoBytes: Buffer): Torrent {
   if (infoBytes.length > INFO_BYTES_MAX) refuse(`${infoBytes.length} bytes of metadata, at most ${INFO_BYTES_MAX} are taken`)
-  let info: unknown
-  try {
-    info = bencode.decode(infoBytes)
-  } catch (cause) {
-    refuse("not a bencoded dictionary", cause)
-  }
-  if (typeof info !== "object" || info === null || Array.isArray(info) || info instanceof Uint8Array) refuse("not a dictionary")
-  const fields = new Map<string, unknown>(Object.entries(info))
+  const fields = readDictionary(infoBytes)
   const contentBytes = fields.get("length")
   const pieceBytes = fields.get("piece length")
   const digests = fields.get("pieces")
   const name = fields.get("name")
-  if (!Number.isSafeInteger(contentBytes) || typeof contentBytes !== "number" || contentBytes < 1) refuse("no length")
-  if (typeof pieceBytes !== "number" || !Number.isInteger(pieceBytes)) refuse("no piece length")
+  if (typeof contentBytes !== "number" || contentBytes < 1) refuse("no length")
+  if (typeof pieceBytes !== "number") refuse("no piece length")
   if (pieceBytes < PIECE_BYTES_MIN || pieceBytes > PIECE_BYTES_MAX || (pieceBytes & (pieceBytes - 1)) !== 0)
     refuse(`piece length ${pieceBytes} is not a power of two from ${PIECE_BYTES_MIN} to ${PIECE_BYTES_MAX}`)
   const pieceCount = Math.ceil(contentBytes / pieceBytes)
-  if (!(digests instanceof Uint8Array) || digests.length !== pieceCount * 20) refuse(`not ${pieceCount} piece digests`)
-  if (!(name instanceof Uint8Array) || name.length > 255) refuse("no name")
+  if (!(digests instanceof Buffer) || digests.length !== pieceCount * 20) refuse(`not ${pieceCount} piece digests`)
+  if (!(name instanceof Buffer) || name.length > 255) refuse("no name")
   return {
     infohash: infohash(createHash("sha1").update(infoBytes).digest("hex")),
-    name: Buffer.from(name).toString("utf8"),
+    name: name.toString("utf8"),
     contentBytes,
     pieceBytes,
     pieceCount,
@@ -89,6 +83,16 @@ export function pieceBytesFor(contentBytes: number): number {
   let pieceBytes = 64 * 1024
   while (pieceBytes < 4 * 1024 * 1024 && contentBytes / pieceBytes > 2_000) pieceBytes *= 2
   return pieceBytes
+}
+
+function readDictionary(bytes: Buffer): ReadonlyMap<string, Bencoded> {
+  try {
+    const { value, end } = readBencoded(bytes)
+    if (value instanceof Map && end === bytes.length) return value
+  } catch (cause) {
+    refuse("not bencoded", cause)
+  }
+  refuse("not one bencoded dictionary")
 }
 
 function refuse(detail: string, cause?: unknown): never {

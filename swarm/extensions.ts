@@ -2,7 +2,7 @@
 import bencode from "bencode"
 import type { Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
-import { readBencoded, type Bencoded } from "./strict-bencode.ts"
+import { readBencoded, type Bencoded } from "#core/strict-bencode.ts"
 
 /** The numbers under which we take extended messages (BEP 10 `m`). */
 export const EXTENDED_HANDSHAKE = 0

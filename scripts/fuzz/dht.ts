@@ -8,7 +8,7 @@ import { infohash as asInfohash } from "#core/identifiers.ts"
 import { sign, signingKeyFromSeed } from "#crypto/identity.ts"
 import { PacketKey } from "#swarm/dht/keyed-socket.ts"
 import { signPointer } from "#swarm/dht/pointer.ts"
-import { readBencoded } from "#swarm/strict-bencode.ts"
+import { readBencoded } from "#core/strict-bencode.ts"
 import { Counts } from "./counts.ts"
 import { hostileBencode, mutated, type Dice } from "./dice.ts"
 

@@ -6,7 +6,7 @@
  * larger than 26 bytes. BEP 5's implied_port is refused: a swarm never shares the DHT's port.
  */
 import bencode from "bencode"
-import { type Bencoded, readBencoded } from "../strict-bencode.ts"
+import { type Bencoded, readBencoded } from "#core/strict-bencode.ts"
 import { SALT_MAX_BYTES } from "./pointer.ts"
 
 export type KrpcMessage = {

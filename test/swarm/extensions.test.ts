@@ -12,7 +12,7 @@ import {
   METADATA,
   PEER_EXCHANGE,
 } from "#swarm/extensions.ts"
-import { readBencoded } from "#swarm/strict-bencode.ts"
+import { readBencoded } from "#core/strict-bencode.ts"
 
 const misbehaved = (error: unknown): boolean => error instanceof GridError && error.code === "PEER_MISBEHAVED"
 

@@ -1,8 +1,8 @@
 /**
- * Reads bencoded messages of peers. The `bencode` package trusts its input: a negative length makes it read the same bytes for ever. Here every
+ * Reads bencoding from peers and files. The `bencode` package trusts its input: a negative length makes it read the same bytes for ever. Here every
  * length is checked, depth and number of items are bounded, and dictionaries are Maps, so that no key is special.
  */
-import { GridError } from "#core/errors.ts"
+import { GridError } from "./errors.ts"
 
 export type Bencoded = number | Buffer | readonly Bencoded[] | ReadonlyMap<string, Bencoded>
 
