@@ -86,13 +86,17 @@ export function pieceBytesFor(contentBytes: number): number {
 }
 
 function readDictionary(bytes: Buffer): ReadonlyMap<string, Bencoded> {
+  const { value, end } = readWhole(bytes)
+  if (!(value instanceof Map) || end !== bytes.length) refuse("not one bencoded dictionary")
+  return value
+}
+
+function readWhole(bytes: Buffer): ReturnType<typeof readBencoded> {
   try {
-    const { value, end } = readBencoded(bytes)
-    if (value instanceof Map && end === bytes.length) return value
+    return readBencoded(bytes)
   } catch (cause) {
-    refuse("not bencoded", cause)
+    return refuse("not bencoded", cause)
   }
-  refuse("not one bencoded dictionary")
 }
 
 function refuse(detail: string, cause?: unknown): never {
