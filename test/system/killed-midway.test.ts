@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { killClient, killOnlyServer, killSecondServer, survived, type KillingOptions, type KillingResult } from "./killing.ts"
 
-const light = { contentBytes: 4_000_000, uploadBytesPerSecond: 1_500_000 } as const
+const light = { contentBytes: 3_000_000, uploadBytesPerSecond: 1_000_000, leastMs: 800 } as const
 
 async function assertSurvived(run: (options: KillingOptions) => Promise<KillingResult>, kills: number, seed: number): Promise<void> {
   const told: string[] = []
@@ -13,6 +13,8 @@ async function assertSurvived(run: (options: KillingOptions) => Promise<KillingR
     assert.equal(result.kills.length, kills)
     assert.ok(survived(result), JSON.stringify(result))
     assert.equal(result.entries, 10)
+    const telling = result.kills.some(({ durableBytes }) => durableBytes > 0)
+    assert.ok(telling, "no kill came when anything was durable: nothing was put to the test")
   } catch (error) {
     throw new Error(`seed ${seed}, kills so far: ${told.join(" ") || "none"}`, { cause: error })
   }
@@ -25,6 +27,6 @@ suite("killed midway", { concurrency: true }, () => {
   test("a client finishes, and verifies, though the only server is killed twice while it downloads", () =>
     assertSurvived(killOnlyServer, 2, 12))
 
-  test("a second server killed twice while it copies goes on with every piece that was durable, and serves a client alone", () =>
-    assertSurvived(killSecondServer, 2, 13))
+  test("a second server killed while it copies goes on with every piece that was durable, and serves a client alone", () =>
+    assertSurvived(killSecondServer, 1, 13))
 })

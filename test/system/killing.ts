@@ -23,6 +23,8 @@ export type KillingOptions = {
   readonly contentBytes: number
   /** What the servers may send: it makes the download last long enough to be killed in. */
   readonly uploadBytesPerSecond: number
+  /** A kill in a download comes no sooner than this after its begin: with more than a flush's time, something is durable. */
+  readonly leastMs?: number
   readonly onKill?: (kill: Kill) => void
 }
 
@@ -80,7 +82,7 @@ export async function killClient(options: KillingOptions): Promise<KillingResult
       if (random.below(8) === 0) await sleep(random.below(900))
       else {
         await run.reaches("download-started")
-        await sleep(random.below(Math.ceil((1.4 * downloadMs) / early)))
+        await sleep((options.leastMs ?? 0) + random.below(Math.ceil((1.4 * downloadMs) / early)))
       }
     } else {
       await run.reaches("downloaded")
@@ -151,7 +153,7 @@ export async function killSecondServer(options: KillingOptions): Promise<Killing
     if (number > 1 && random.below(8) === 0) await sleep(random.below(900))
     else {
       if (number > 1) await log.fetching
-      await sleep(random.below(Math.ceil(shareMs)))
+      await sleep((options.leastMs ?? 0) + random.below(Math.ceil(shareMs)))
     }
     second.kill("SIGKILL")
     await second.ended()
