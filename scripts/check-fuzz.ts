@@ -41,9 +41,9 @@ for (const phase of chosen) {
     `  deploys   ${deployMs.length} honest, median ${secondsOf(median(deployMs))} = ${(median(deployMs) / calmMs).toFixed(2)} times the calm one, longest ${secondsOf(Math.max(...deployMs))}`,
   )
   console.log(`  lookups   ${lookupMs.length} honest, median ${secondsOf(median(lookupMs))}, longest ${secondsOf(Math.max(...lookupMs))}`)
-  const { start, peak, end, creep } = residentBytes
+  const { start, peak, highWater, end, creep } = residentBytes
   console.log(
-    `  memory    start ${mebibytes(start)}, peak ${mebibytes(peak)}, end ${mebibytes(end)}; last third against middle third ${mebibytes(creep)}; bound: start + ${mebibytes(GROWTH_BYTES_MAX)}`,
+    `  memory    start ${mebibytes(start)}, peak ${mebibytes(peak)}, end ${mebibytes(end)}, high water since it began ${mebibytes(highWater)}; last third against middle third ${mebibytes(creep)}; bound: start + ${mebibytes(GROWTH_BYTES_MAX)}`,
   )
   for (const failure of failures) console.log(`  FAILED    ${failure}`)
   failed += failures.length

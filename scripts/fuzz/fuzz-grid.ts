@@ -25,6 +25,8 @@ export const GROWTH_BYTES_MAX = 200 * MEBIBYTE
 /** And in the last third of a phase, on average, this much more than in the middle third. */
 export const CREEP_BYTES_MAX = 64 * MEBIBYTE
 const SAMPLE_EVERY_MS = 100
+/** Honest traffic that is not done this long after its phase hangs. */
+const HANGS_MS = 180_000
 /** A lookup that finds nothing is asked again, as a client does. */
 const LOOKUPS_MAX = 20
 
@@ -38,7 +40,13 @@ export type PhaseReport = {
   readonly deployMs: readonly number[]
   /** Of each honest lookup by a newcomer to the DHT. */
   readonly lookupMs: readonly number[]
-  readonly residentBytes: { readonly start: number; readonly peak: number; readonly end: number; readonly creep: number }
+  readonly residentBytes: {
+    readonly start: number
+    readonly peak: number
+    readonly highWater: number
+    readonly end: number
+    readonly creep: number
+  }
   /** What broke; empty when nothing did. */
   readonly failures: readonly string[]
 }
@@ -100,10 +108,8 @@ export class FuzzGrid implements AsyncDisposable {
     const target = this.#grid.home(`target-${this.#deploys}`)
     const stage = this.#grid.home(`stage-${this.#deploys}`)
     const startMs = performance.now()
-    const program = this.#grid.start([
-      ...["deploy", "os:1", "--home", this.#grid.home("honest"), "--target", target, "--stage", stage],
-      ...["--seed-until", "done"],
-    ])
+    const places = ["--home", this.#grid.home("honest"), "--target", target, "--stage", stage]
+    const program = this.#grid.start(["deploy", "os:1", ...places, "--seed-until", "done"])
     await program.finished()
     const tookMs = performance.now() - startMs
     const { fromOrigins } = await program.event("downloaded")
@@ -141,20 +147,23 @@ export class FuzzGrid implements AsyncDisposable {
       failures.push(`the attack itself broke: ${String(error)}`)
       return new Counts()
     })
-    const died = this.#server.ended().then(() => failures.push("the server's process ended"))
     const endsAtMs = performance.now() + durationMs
+    // A client waits for a server that is gone, so its end has to be heard of from elsewhere.
+    const died = this.#server.ended().then(() => Promise.reject(new Error("the server's process ended")))
+    const hung = Promise.withResolvers<never>()
+    const timer = setTimeout(() => hung.reject(new Error("it hangs")), durationMs + HANGS_MS)
     try {
       while (performance.now() < endsAtMs && failures.length === 0) {
-        deployMs.push(await this.deploy())
-        lookupMs.push(await this.lookUp())
+        deployMs.push(await Promise.race([this.deploy(), died, hung.promise]))
+        lookupMs.push(await Promise.race([this.lookUp(), died, hung.promise]))
       }
     } catch (error) {
       failures.push(`honest traffic failed: ${error instanceof Error ? error.message : String(error)}`)
     }
-    memory.stop()
+    clearTimeout(timer)
     stop.abort()
     const sent = await attack
-    await Promise.race([died, Promise.resolve()])
+    if (!memory.stop()) failures.push("the server's process has ended")
     const residentBytes = memory.report()
     if (residentBytes.peak > residentBytes.start + GROWTH_BYTES_MAX)
       failures.push(`memory grew by ${residentBytes.peak - residentBytes.start} bytes, more than ${GROWTH_BYTES_MAX}`)
@@ -163,14 +172,10 @@ export class FuzzGrid implements AsyncDisposable {
   }
 
   #attack(phase: Phase, dice: Dice, stop: AbortSignal): Promise<Counts> {
-    switch (phase) {
-      case "before TLS":
-        return fuzzAsStranger(this.#swarm, dice, stop)
-      case "after TLS":
-        return fuzzAsMember(this.#swarm, { identities: this.#identities, torrents: this.#torrents }, dice, stop)
-      case "DHT":
-        return fuzzDht(this.#dht, this.#identities.networkKey, dice, stop)
-    }
+    const identities = this.#identities
+    if (phase === "before TLS") return fuzzAsStranger(this.#swarm, dice, stop)
+    if (phase === "DHT") return fuzzDht(this.#dht, identities.networkKey, dice, stop)
+    return fuzzAsMember(this.#swarm, { identities, torrents: this.#torrents }, dice, stop)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -182,6 +187,8 @@ export class FuzzGrid implements AsyncDisposable {
 class MemoryWatch {
   readonly #pid: number
   readonly #samples: number[] = []
+  /** Since the process began, as the kernel counts it. */
+  #highWaterBytes = 0
   readonly #timer: NodeJS.Timeout
 
   constructor(pid: number) {
@@ -190,9 +197,12 @@ class MemoryWatch {
     this.#timer = setInterval(() => this.#sample(), SAMPLE_EVERY_MS)
   }
 
-  stop(): void {
+  /** Whether the process still lived. */
+  stop(): boolean {
     clearInterval(this.#timer)
+    const before = this.#samples.length
     this.#sample()
+    return this.#samples.length > before
   }
 
   report(): PhaseReport["residentBytes"] {
@@ -201,6 +211,7 @@ class MemoryWatch {
     return {
       start: samples[0] ?? 0,
       peak: Math.max(0, ...samples),
+      highWater: this.#highWaterBytes,
       end: samples.at(-1) ?? 0,
       creep: mean(samples.slice(-third)) - mean(samples.slice(third, -third)),
     }
@@ -209,8 +220,12 @@ class MemoryWatch {
   /** Linux alone tells; a process that has ended has none. */
   #sample(): void {
     try {
-      const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#pid}/status`, "utf8"))?.[1]
-      if (kibibytes !== undefined) this.#samples.push(Number(kibibytes) * 1024)
+      const status = readFileSync(`/proc/${this.#pid}/status`, "utf8")
+      const bytesOf = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? "0") * 1024
+      const resident = bytesOf("VmRSS")
+      // A process that has ended and was not yet waited for has a status, and no memory.
+      if (resident > 0) this.#samples.push(resident)
+      this.#highWaterBytes = Math.max(this.#highWaterBytes, bytesOf("VmHWM"))
     } catch {
       clearInterval(this.#timer)
     }
