@@ -176,7 +176,8 @@ export async function killSecondServer(options: KillingOptions): Promise<Killing
     "--dht",
     "127.0.0.1:0",
   ])
-  const words = ["deploy", IMAGE, "--home", grid.home("client"), "--target", grid.home("root"), "--seed-until", "done"]
+  const stage = ["--stage", grid.home("stage")]
+  const words = ["deploy", IMAGE, "--home", grid.home("client"), "--target", grid.home("root"), ...stage, "--seed-until", "done"]
   await grid.run(words)
   const { entries } = await scene.verify("client", "root")
   const result = ledger.result()
