@@ -1,6 +1,6 @@
 /** A grid of real programs on loopback for tests: each disposes of its processes and files. */
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, rmSync } from "node:fs"
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { ChildProgram, type ChildEvent } from "../../cli/child-program.ts"
@@ -74,6 +74,15 @@ export class TestGrid implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#programs.map((program) => program[Symbol.asyncDispose]()))
+    for (const stage of this.#stagesInMemory()) rmSync(stage, { recursive: true, force: true })
     rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  /** Clients keep their stage for `seed` when they leave early, and its name tells whose it is. */
+  #stagesInMemory(): string[] {
+    return globSync(join(this.directory, "*", "member.json")).map((file) => {
+      const { memberId } = JSON.parse(readFileSync(file, "utf8")) as { readonly memberId: string }
+      return join("/dev/shm", `imagegrid-${memberId.slice(0, 12)}`)
+    })
   }
 }
