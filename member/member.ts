@@ -100,7 +100,13 @@ export class Member {
       )
       const swarm = opening.adopt(
         await Swarm.listen(
-          { admission, memberId: home.memberId, clock, discovery: dht },
+          {
+            admission,
+            memberId: home.memberId,
+            clock,
+            discovery: dht,
+            log: { debug: () => undefined, warn: (fields, event) => log.warn(fields, event) },
+          },
           {
             listen: options.swarm ?? home.listen.swarm,
             ...(typeof limit === "number" ? { uploadBytesPerSecondLimit: limit } : {}),

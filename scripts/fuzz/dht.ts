@@ -2,7 +2,6 @@
 import { createSocket, type Socket } from "node:dgram"
 import { once } from "node:events"
 import { setTimeout as delay } from "node:timers/promises"
-import bencode from "bencode"
 import type { Address } from "#core/address.ts"
 import { infohash as asInfohash } from "#core/identifiers.ts"
 import { sign, signingKeyFromSeed } from "#crypto/identity.ts"
@@ -10,7 +9,7 @@ import { PacketKey } from "#swarm/dht/keyed-socket.ts"
 import { signPointer } from "#swarm/dht/pointer.ts"
 import { readBencoded } from "#core/strict-bencode.ts"
 import { Counts } from "./counts.ts"
-import { hostileBencode, mutated, type Dice } from "./dice.ts"
+import { encoded, hostileBencode, mutated, oddFields, type Dice } from "./dice.ts"
 
 /** Sources, each on an address of its own: a node bounds what it takes of each, and honest members keep their share. */
 const SOURCES = 3
@@ -83,7 +82,8 @@ class Source {
     else if (roll === 5) {
       // The MAC itself, wrong by little.
       this.#sendPacket("packets changed after sealing", mutated(this.#key.seal(dice.pick(seeds)), seeds, dice).subarray(0, 1_600))
-    } else this.#send("mutated messages", mutated(dice.pick(seeds), seeds, dice).subarray(0, 1_480))
+    } else if (roll < 8) this.#send("messages with fields of other types", this.#oddMessage())
+    else this.#send("mutated messages", mutated(dice.pick(seeds), seeds, dice).subarray(0, 1_480))
   }
 
   /** One of each message of the DHT, in good form. */
@@ -97,16 +97,28 @@ class Source {
       this.#query("get", { target }),
       this.#query("announce_peer", { info_hash: target, port: 1 + dice.below(65_535), token: this.#token }),
       this.#reply(dice.bytes(2), { nodes: this.#nodes(), token: dice.bytes(20), values: [dice.bytes(6)] }),
-      Buffer.from(bencode.encode({ t: dice.bytes(2), y: "e", e: [203, "no"] })),
+      encoded({ t: dice.bytes(2), y: "e", e: [203, "no"] }),
     ]
   }
 
+  /** The right names, and under them values of any type. */
+  #oddMessage(): Buffer {
+    const dice = this.#dice
+    const fixed = { id: this.#id, target: dice.bytes(20), info_hash: dice.bytes(20), port: 7_000 }
+    const given = { ...fixed, ...this.#put(), nodes: this.#nodes(), values: [dice.bytes(6)] }
+    const inner = () => oddFields(Object.fromEntries(Object.entries(given).map(([name, plain]) => [name, encoded(plain)])), dice)
+    const method = dice.pick(["ping", "find_node", "get_peers", "announce_peer", "get", "put", "vote"])
+    const kind = dice.pick(["q", "q", "q", "r", "e"])
+    const fields = { a: inner(), e: encoded([203, "no"]), q: encoded(method), r: inner(), t: encoded(dice.bytes(2)), y: encoded(kind) }
+    return oddFields(fields, dice).subarray(0, 1_480)
+  }
+
   #query(method: string, fields: object): Buffer {
-    return Buffer.from(bencode.encode({ t: this.#dice.bytes(2), y: "q", q: method, a: { id: this.#id, ...fields } }))
+    return encoded({ t: this.#dice.bytes(2), y: "q", q: method, a: { id: this.#id, ...fields } })
   }
 
   #reply(transaction: Uint8Array, fields: object): Buffer {
-    return Buffer.from(bencode.encode({ t: transaction, y: "r", r: { id: this.#id, ...fields } }))
+    return encoded({ t: transaction, y: "r", r: { id: this.#id, ...fields } })
   }
 
   #announce(): object {

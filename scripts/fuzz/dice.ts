@@ -1,5 +1,6 @@
 /** Randomness for fuzzing: the same seed gives the same bytes, fast enough to fill sockets. */
 import { createCipheriv, createHash, type Cipheriv } from "node:crypto"
+import bencode from "bencode"
 
 const POOL = Buffer.alloc(64 * 1024)
 
@@ -85,17 +86,32 @@ const FIELD_NAMES = [
 export function hostileBencode(dice: Dice): Buffer {
   const roll = dice.below(8)
   if (roll === 0) return Buffer.from("d1:md1:ad8:toStringi1eeee")
-  if (roll === 1) return Buffer.from("l".repeat(1 + dice.below(15_000)))
-  if (roll === 2) return Buffer.from("d1:a".repeat(1 + dice.below(4_000)))
+  if (roll === 1) return Buffer.from("l".repeat(1 + dice.below(20_000)))
+  if (roll === 2) return Buffer.from("d1:a".repeat(1 + dice.below(5_000)))
   if (roll === 3) return Buffer.from(`${dice.pick(["-1", "99999999999999999999", "00", "-", "1e9", "4294967296"])}:x`)
-  const value = (depth: number): string => {
-    const kind = dice.below(depth > 5 ? 2 : 5)
-    if (kind === 0) return `i${dice.pick(["-1", "0", "1", "2", "255", "256", "-0", "4294967296", "9007199254740993", "1e5", ""])}e`
-    if (kind === 1) return string(dice.bytes(dice.below(40)).toString("latin1"))
-    if (kind === 2) return `l${Array.from({ length: dice.below(4) }, () => value(depth + 1)).join("")}e`
-    return `d${Array.from({ length: dice.below(5) }, () => string(dice.pick(FIELD_NAMES)) + value(depth + 1)).join("")}e`
-  }
-  return Buffer.from(value(0), "latin1")
+  return Buffer.from(value(dice, 0), "latin1")
+}
+
+/** A dictionary of these fields, some left out, some of another type than they must have. */
+export function oddFields(fields: Readonly<Record<string, Buffer>>, dice: Dice): Buffer {
+  const texts = Object.entries(fields).map(([name, right]) => {
+    if (dice.chance(0.15)) return ""
+    return string(name) + (dice.chance(0.6) ? right.toString("latin1") : value(dice, 3))
+  })
+  return Buffer.from(`d${texts.join("")}e`, "latin1")
+}
+
+/** Any bencoded value, now and then a number out of form. */
+function value(dice: Dice, depth: number): string {
+  const kind = dice.below(depth > 5 ? 2 : 5)
+  if (kind === 0) return `i${dice.pick(["-1", "0", "1", "2", "255", "256", "4294967296", "9007199254740991", "1e5", "-0"])}e`
+  if (kind === 1) return string(dice.bytes(dice.pick([0, 1, 2, 4, 6, 20, 26, 32, 64, 100])).toString("latin1"))
+  if (kind === 2) return `l${Array.from({ length: dice.below(4) }, () => value(dice, depth + 1)).join("")}e`
+  return `d${Array.from({ length: dice.below(5) }, () => string(dice.pick(FIELD_NAMES)) + value(dice, depth + 1)).join("")}e`
+}
+
+export function encoded(plain: unknown): Buffer {
+  return Buffer.from(bencode.encode(plain))
 }
 
 function string(text: string): string {

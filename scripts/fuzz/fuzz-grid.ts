@@ -60,6 +60,8 @@ export class FuzzGrid implements AsyncDisposable {
   readonly #layerBytes: number
   readonly #swarm: Address
   readonly #dht: Address
+  /** What the server's log says of mistakes of its own: caught, so that it lives, and defects all the same. */
+  readonly #defects: string[] = []
   #deploys = 0
 
   private constructor(
@@ -78,6 +80,9 @@ export class FuzzGrid implements AsyncDisposable {
     this.#layerBytes = layer.contentBytes
     this.#swarm = at.swarm
     this.#dht = at.dht
+    server.onLog((line) => {
+      if (/"level":[4-6]0.*"msg":"peer gone"/.test(line) || /"thrown":[1-9]/.test(line)) this.#defects.push(line)
+    })
   }
 
   static async open({ imageBytes }: { readonly imageBytes: number }): Promise<FuzzGrid> {
@@ -165,6 +170,8 @@ export class FuzzGrid implements AsyncDisposable {
     const sent = await attack
     if (!memory.stop()) failures.push("the server's process has ended")
     const residentBytes = memory.report()
+    if (this.#defects.length > 0) failures.push(`defects in the log: ${this.#defects.length}, the first: ${this.#defects[0]}`)
+    this.#defects.length = 0
     if (residentBytes.peak > residentBytes.start + GROWTH_BYTES_MAX)
       failures.push(`memory grew by ${residentBytes.peak - residentBytes.start} bytes, more than ${GROWTH_BYTES_MAX}`)
     if (residentBytes.creep > CREEP_BYTES_MAX) failures.push(`memory keeps growing: ${residentBytes.creep} bytes in a third of the phase`)

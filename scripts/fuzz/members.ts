@@ -1,6 +1,5 @@
 /** Attacks by admitted members: past TLS, on everything that reads the peer protocol. */
 import { connect, type ConnectionOptions } from "node:tls"
-import bencode from "bencode"
 import type { Address } from "#core/address.ts"
 import { infohash as asInfohash } from "#core/identifiers.ts"
 import { BLOCK_BYTES, pieceBytesAt, type Torrent } from "#core/torrent.ts"
@@ -8,7 +7,7 @@ import type { ControlMessage } from "#swarm/core/messages.ts"
 import { defaultLimits } from "#swarm/core/limits.ts"
 import { encodeExtended, encodeHandshake, encodeMessages, peerIdOf, writeBlockHeader } from "#swarm/wire.ts"
 import { Counts } from "./counts.ts"
-import { hostileBencode, mutated, type Dice } from "./dice.ts"
+import { encoded, hostileBencode, mutated, oddFields, type Dice } from "./dice.ts"
 import { attackerHost, HostileSocket, keepBusy } from "./hostile-socket.ts"
 import type { Attacker, Identities } from "./identities.ts"
 
@@ -74,7 +73,7 @@ function handshake({ who, torrent }: Pick<Visit, "who" | "torrent">): Buffer {
 
 function introduction(dice: Dice): Buffer {
   const fields = { m: { ut_metadata: 3, ut_pex: 4 }, metadata_size: 1_000, p: 1 + dice.below(65_535), reqq: 500, v: "fuzz" }
-  return encodeExtended(0, Buffer.from(bencode.encode(fields)))
+  return encodeExtended(0, encoded(fields))
 }
 
 async function begin(visit: Visit, pieces: "have-none" | "have-all" = "have-none"): Promise<void> {
@@ -160,25 +159,34 @@ async function badExtended(visit: Visit): Promise<void> {
   const { peer, dice } = visit
   await peer.write("handshakes", Buffer.concat([handshake(visit), encodeMessages([{ type: "have-none" }])]))
   if (dice.chance(0.6)) await peer.write("introductions", introduction(dice))
-  const payload = dice.chance(0.5)
-    ? hostileBencode(dice)
-    : Buffer.from(
-        dice.pick([
-          "d8:msg_typei0e5:piecei-1ee",
-          "d8:msg_typei0e5:piecei4294967296ee",
-          "d8:msg_typei1e5:piecei0e10:total_sizei4294967296ee",
-          "d8:msg_typei255e5:piecei0ee",
-          `d5:added${dice.below(3_000)}:`,
-          "d5:added7:abcdefge",
-          "d5:addedi7ee",
-          "d5:addedlee",
-          "d1:mi7ee",
-          "d1:md11:ut_metadatai-1e6:ut_pexi256eee",
-          "d1:md11:ut_metadatai0e6:ut_pex1:xe1:pi65536e4:reqqi0ee",
-          "de",
-          "",
-        ]),
-      )
+  const m = oddFields({ ut_metadata: encoded(3), ut_pex: encoded(4) }, dice)
+  const fields = {
+    m,
+    metadata_size: encoded(1),
+    msg_type: encoded(0),
+    p: encoded(7),
+    piece: encoded(0),
+    reqq: encoded(9),
+    added: encoded(""),
+  }
+  const known = Buffer.from(
+    dice.pick([
+      "d8:msg_typei0e5:piecei-1ee",
+      "d8:msg_typei0e5:piecei4294967296ee",
+      "d8:msg_typei1e5:piecei0e10:total_sizei4294967296ee",
+      "d8:msg_typei255e5:piecei0ee",
+      `d5:added${dice.below(3_000)}:`,
+      "d5:added7:abcdefge",
+      "d5:addedi7ee",
+      "d5:addedlee",
+      "d1:mi7ee",
+      "d1:md11:ut_metadatai-1e6:ut_pexi256eee",
+      "d1:md11:ut_metadatai0e6:ut_pex1:xe1:pi65536e4:reqqi0ee",
+      "de",
+      "",
+    ]),
+  )
+  const payload = dice.pick([hostileBencode(dice), oddFields(fields, dice), known])
   const id = dice.pick([0, 0, PEER_EXCHANGE, METADATA, METADATA, 3, 20, 255])
   await peer.write("hostile bencode", encodeExtended(id, Buffer.concat([payload, dice.bytes(dice.chance(0.3) ? dice.below(17_000) : 0)])))
   await peer.pause(50)
@@ -191,8 +199,8 @@ async function mutatedTalk(visit: Visit): Promise<void> {
     introduction(dice),
     encodeMessages([{ type: "have-none" }, { type: "interested" }]),
     encodeMessages(requests(torrent, 8, dice)),
-    encodeExtended(METADATA, Buffer.from(bencode.encode({ msg_type: 0, piece: 0 }))),
-    encodeExtended(PEER_EXCHANGE, Buffer.from(bencode.encode({ added: dice.bytes(60), "added.f": dice.bytes(10), dropped: "" }))),
+    encodeExtended(METADATA, encoded({ msg_type: 0, piece: 0 })),
+    encodeExtended(PEER_EXCHANGE, encoded({ added: dice.bytes(60), "added.f": dice.bytes(10), dropped: "" })),
     encodeMessages([
       { type: "cancel", ...span(torrent, dice) },
       { type: "have", piece: dice.below(torrent.pieceCount) },
@@ -250,7 +258,7 @@ async function neverRead(visit: Visit): Promise<void> {
     "requests never read",
     encodeMessages([{ type: "interested" }, ...requests(torrent, defaultLimits.requestsQueued - 1, dice)]),
   )
-  const ask = encodeExtended(METADATA, Buffer.from(bencode.encode({ msg_type: 0, piece: 0 })))
+  const ask = encodeExtended(METADATA, encoded({ msg_type: 0, piece: 0 }))
   for (let count = 0; count < 200; count += 1) await peer.write("metadata never read", ask)
   await peer.pause(60_000)
 }
@@ -299,11 +307,8 @@ async function floodExtended(visit: Visit): Promise<void> {
   for (let round = 0; round < 40 && !peer.closed; round += 1) {
     const one = () =>
       dice.chance(0.5)
-        ? encodeExtended(METADATA, Buffer.from(bencode.encode({ msg_type: dice.below(4), piece: dice.below(3), total_size: 1_000 })))
-        : encodeExtended(
-            PEER_EXCHANGE,
-            Buffer.from(bencode.encode({ added: Buffer.concat(Array.from({ length: 100 }, () => ownAddress(dice))) })),
-          )
+        ? encodeExtended(METADATA, encoded({ msg_type: dice.below(4), piece: dice.below(3), total_size: 1_000 }))
+        : encodeExtended(PEER_EXCHANGE, encoded({ added: Buffer.concat(Array.from({ length: 100 }, () => ownAddress(dice))) }))
     await peer.write("floods of extended messages", Buffer.concat(Array.from({ length: 100 }, one)))
     await peer.pause(1)
   }
