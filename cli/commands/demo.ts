@@ -17,6 +17,8 @@ type Options = { readonly image?: string; readonly servers?: string; readonly cl
 const IMAGE = "demo/node:1"
 /** The publishing server is killed when this share of all downloads is done. */
 const KILL_AT_SHARE = 0.3
+/** On loopback nothing is scarce but CPU; real servers have an uplink, and clients that share it. */
+const SERVER_UPLINK = "15MB"
 const ROOM_BYTES_MIN = 6 * 1024 ** 3
 
 type ClientResult = {
@@ -57,17 +59,22 @@ export default async function run({ output, signal }: CommandContext, _arguments
 
   tell("site", "An administrator makes the site 'demo' and starts its first server.")
   await finish("site create", ["site", "create", "demo", "--home", home("server-1"), "--api", "127.0.0.1:0", ...loopback])
-  const servers = [start("server 1", ["server", "run", "--home", home("server-1")])]
+  const startServer = (number: number) =>
+    start(`server ${number}`, ["server", "run", "--home", home(`server-${number}`), "--upload-limit", SERVER_UPLINK])
+  const servers = [startServer(1)]
   await servers[0]?.event("server-running")
 
   for (let number = 2; number <= serverCount; number++) {
     const invite = await inviteFrom(await finish("invite", ["invite", "--home", home("server-1"), "--role", "server"]))
     await finish("join", ["join", invite, "--home", home(`server-${number}`), "--api", "127.0.0.1:0", ...loopback])
-    const server = start(`server ${number}`, ["server", "run", "--home", home(`server-${number}`)])
+    const server = startServer(number)
     servers.push(server)
     await server.event("server-running")
   }
-  tell("servers", `${serverCount} servers run; each joined with an invite that could be used once.`)
+  tell(
+    "servers",
+    `${serverCount} servers run, each with an uplink of ${SERVER_UPLINK} a second; each joined with an invite that could be used once.`,
+  )
 
   tell("publish", `Publishing ${image} as ${IMAGE}: captured, compressed, sealed and signed ...`)
   const publish = await finish("publish", ["publish", image, IMAGE, "--home", home("server-1"), "--wait-copies", String(serverCount)])
