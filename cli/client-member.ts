@@ -1,6 +1,6 @@
 /** A client's member for the length of one command: the home locked, the network open, the catalog as new as can be had. */
 import { systemClock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
 import { renewalDue, renewMembership } from "#member/renewal.ts"
@@ -19,9 +19,7 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   const member = await Member.start({ home, clock: systemClock, log })
   try {
     if (renewalDue(member.certificate, systemClock.nowMs()))
-      await renewMembership(member).catch((error: unknown) =>
-        output.warn(`certificate not renewed yet: ${error instanceof Error ? error.message : "unknown"}`),
-      )
+      await renewMembership(member).catch((error: unknown) => output.warn(`certificate not renewed yet: ${reasonOf(error)}`))
     const { answers } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
     if (answers === 0) output.warn("no server or peer gave a catalog; going on with the one that this home kept")
     return await use(member)

@@ -104,3 +104,8 @@ export function systemErrorCode(error: unknown): string | null {
   if (!(error instanceof Error) || !("code" in error)) return null
   return typeof error.code === "string" ? error.code : null
 }
+
+/** Why something failed, for a log or a message: an error's own words. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

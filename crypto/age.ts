@@ -8,7 +8,7 @@
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto"
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from "age-encryption"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 
 /** Plaintext bytes of every chunk but the last (age-encryption.org/v1, "Payload"). */
 const CHUNK_BYTES = 64 * 1024
@@ -145,7 +145,7 @@ export class AgeOpener {
     try {
       fileKey = await this.#decrypter.decryptHeader(this.#preamble.subarray(0, headerBytes))
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = reasonOf(cause)
       throw new GridError("SEALED_INVALID", `the age header does not open: ${reason}`, { cause })
     }
     this.#stream = new ChunkStream(payloadKeyOf(fileKey, nonce))

@@ -9,7 +9,7 @@ import { once } from "node:events"
 import type { TransformOptions } from "node:stream"
 import { constants as zlibConstants, createZstdDecompress, type ZstdOptions } from "node:zlib"
 import type { Layer } from "#core/documents.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import { AgeOpener } from "#crypto/age.ts"
 import { untilAborted } from "./until-aborted.ts"
 
@@ -57,7 +57,7 @@ export async function* openLayer(
     const failure = await feeding
     if (failure !== null) throw failure.error
     if (error instanceof GridError) throw error
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = reasonOf(error)
     throw new GridError("SEALED_INVALID", `the zstd frame is damaged: ${reason}`, { cause: error })
   } finally {
     closed.abort()

@@ -12,7 +12,7 @@ import { Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { GridError, systemErrorCode } from "#core/errors.ts"
+import { GridError, reasonOf, systemErrorCode } from "#core/errors.ts"
 
 /** What Linux keeps in a pipe (pipe(7)): no read gives more. */
 const PIPE_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ export class Pipe {
         throw new GridError("TOOL_MISSING", "expected mkfifo on the PATH, found none; install it (Debian: apt install coreutils)", {
           cause,
         })
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = reasonOf(cause)
       throw new GridError("CAPTURE_FAILED", `expected to make a pipe at ${name}: ${reason.trim()}`, { cause })
     } finally {
       await rm(name, { force: true })

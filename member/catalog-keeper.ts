@@ -9,7 +9,7 @@ import { applyPublication, mergeCatalogs, refreshTimestamp } from "#trust/reposi
 import type { Admission } from "#crypto/admission.ts"
 import { signingKeyFromSeed, sign } from "#crypto/identity.ts"
 import type { Clock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { makeTorrent, pieceBytesFor, type Torrent } from "#core/torrent.ts"
 import { CATALOG_BYTES_MAX, routes, type MemberSecrets } from "#core/wire.ts"
@@ -19,7 +19,7 @@ import type { Swarm, TorrentSession } from "#swarm/swarm.ts"
 import type { ApiClient } from "./api-client.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
-import { distinct, type ServerDirectory } from "./server-directory.ts"
+import type { ServerDirectory } from "./server-directory.ts"
 
 /** Salt of the BEP 46 pointer, so that one key may point to other things later. */
 export const POINTER_SALT = "catalog"
@@ -125,8 +125,8 @@ export class CatalogKeeper {
 
   /** Asks all known servers and the DHT; resolves when each has answered or failed. Never throws for a server's sake. */
   async refresh(signal?: AbortSignal): Promise<{ readonly answers: number; readonly failures: readonly unknown[] }> {
-    const { directory, home, api, log } = this.#parts
-    const servers = distinct([...directory.addresses("api", home.memberId), ...home.firstKnown.api])
+    const { directory, api, log } = this.#parts
+    const servers = directory.contacts("api")
     const asked = servers.map(async (server) => {
       const bytes = await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) })
       await this.consider(bytes)
@@ -134,7 +134,7 @@ export class CatalogKeeper {
     asked.push(this.#fromPointer(signal))
     const results = await Promise.allSettled(asked)
     const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []))
-    for (const failure of failures) log.info({ reason: failure instanceof Error ? failure.message : "unknown" }, "catalog source failed")
+    for (const failure of failures) log.info({ reason: reasonOf(failure) }, "catalog source failed")
     return { answers: results.length - failures.length, failures }
   }
 
@@ -157,10 +157,10 @@ export class CatalogKeeper {
   }
 
   async #fetch(infohash: Infohash, signal: AbortSignal): Promise<Buffer> {
-    const { network, directory, home } = this.#parts
+    const { network, directory } = this.#parts
     if (network === null) throw new GridError("SEEDERS_MISSING", "the swarm is not open")
-    const peers = directory.addresses("swarm", home.memberId)
-    const torrent = await network.swarm.fetchTorrent(infohash, { peers: [...peers], signal })
+    const peers = directory.contacts("swarm")
+    const torrent = await network.swarm.fetchTorrent(infohash, { peers, signal })
     if (torrent.contentBytes > CATALOG_BYTES_MAX) throw new GridError("CATALOG_INVALID", `a catalog of ${torrent.contentBytes} bytes`)
     const pieces = new MemoryPieceStore(torrent)
     const session = network.swarm.join(torrent, pieces)
@@ -212,9 +212,7 @@ export class CatalogKeeper {
         seq: this.#catalog.timestampVersion,
         infohash: torrent.infohash,
       })
-      .catch((error: unknown) =>
-        log.warn({ reason: error instanceof Error ? error.message : "unknown" }, "pointer not put; it will be tried again"),
-      )
+      .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
   }
 }
 

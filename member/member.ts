@@ -6,7 +6,7 @@ import { Admission } from "#crypto/admission.ts"
 import type { MemberCertificate } from "#crypto/certificate.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { Dht, readDhtState } from "#swarm/dht.ts"
@@ -16,7 +16,7 @@ import { authoritiesOf, CatalogKeeper } from "./catalog-keeper.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
 import { renewalDue, renewMembership } from "./renewal.ts"
-import { distinct, ServerDirectory } from "./server-directory.ts"
+import { ServerDirectory } from "./server-directory.ts"
 import { storedCatalog } from "./stored-catalog.ts"
 
 const DHT_STATE_FILE = "dht.json"
@@ -90,7 +90,7 @@ export class Member {
     let network: Network | null = null
     if (options.network !== "api-only") {
       const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
-      const bootstrap = distinct([...directory.addresses("dht", home.memberId), ...home.firstKnown.dht])
+      const bootstrap = directory.contacts("dht")
       const dht = opening.adopt(
         await Dht.open(
           { networkKey: home.networkKey, clock, log },
@@ -156,12 +156,12 @@ export class Member {
 
   /** All API addresses that may answer, own ones left out. */
   apiAddresses(): Address[] {
-    return distinct([...this.directory.addresses("api", this.home.memberId), ...this.home.firstKnown.api])
+    return this.directory.contacts("api")
   }
 
   /** Swarm addresses of all known servers, own ones left out. */
   swarmAddresses(): Address[] {
-    return distinct(this.directory.addresses("swarm", this.home.memberId))
+    return this.directory.contacts("swarm")
   }
 
   /** Takes a new certificate and, from a join or renewal, new secrets; durable before use. */
@@ -194,9 +194,7 @@ export class Member {
       if (this.home.role === "client" && renewalDue(this.#certificate, this.clock.nowMs())) await renewMembership(this)
     }
     this.#upkeep = setInterval(() => {
-      upkeep().catch((error: unknown) =>
-        this.log.warn({ reason: error instanceof Error ? error.message : "unknown" }, "upkeep failed; it will be tried again"),
-      )
+      upkeep().catch((error: unknown) => this.log.warn({ reason: reasonOf(error) }, "upkeep failed; it will be tried again"))
     }, UPKEEP_INTERVAL_MS)
     this.#upkeep.unref()
   }

@@ -54,6 +54,12 @@ export class ServerDirectory {
       .map((record) => address(record[service]))
   }
 
+  /** Where other servers may answer: all that are known, and those of the invite, which were the first. */
+  contacts(service: Service): Address[] {
+    const first = service === "swarm" ? [] : this.#home.firstKnown[service]
+    return distinct([...this.addresses(service, this.#home.memberId), ...first])
+  }
+
   /**
    * Takes the records that are valid and newer than what is known; passes over the others. Resolves with whether any was new,
    * once they are durable.

@@ -10,13 +10,11 @@ import type { SiteDocument } from "#core/documents.ts"
 import { groupName, type GroupName, type SiteName } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { Home } from "#member/home.ts"
-import { issueMemberCertificate } from "./issuer.ts"
+import { BACKDATE_MS, issueMemberCertificate } from "./issuer.ts"
 
 const YEAR_MS = 365 * 24 * 3_600_000
 /** An authority's certificate outlives many rotations of what it issues. */
 const AUTHORITY_LIFE_MS = 10 * YEAR_MS
-/** Certificates begin a little in the past, for clocks that are behind. */
-const BACKDATE_MS = 10 * 60_000
 
 /** The group that members are in and images are granted to when no other is named. */
 export const DEFAULT_GROUP = groupName("default")

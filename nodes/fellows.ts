@@ -15,7 +15,7 @@ export async function askFellows(member: Member, claim: ClaimRequest): Promise<b
         const request = { method: "POST", path: routes.claims, body: claim, timeoutMs: CLAIM_TIMEOUT_MS } as const
         return (await member.api.json(fellow, request, readClaimAnswer)).accepted
       } catch (error) {
-        member.log.warn({ fellow: formatAddress(fellow), reason: reasonOf(error) }, "fellow was not asked about an invite")
+        member.log.warn({ fellow: formatAddress(fellow), reason: codeOf(error) }, "fellow was not asked about an invite")
         return true
       }
     }),
@@ -50,6 +50,6 @@ export function statusOf(member: Member, server: Address, signal?: AbortSignal):
   return member.api.json(server, { path: routes.status, maxBytes: 64 * 1024 * 1024, ...(signal && { signal }) }, readServerStatus)
 }
 
-function reasonOf(error: unknown): string {
+function codeOf(error: unknown): string {
   return error instanceof GridError ? error.code : "UNKNOWN"
 }

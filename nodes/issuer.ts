@@ -25,7 +25,7 @@ import type { ServerState } from "./state.ts"
 /** How long a member's certificate lives; it is renewed after two thirds of that. */
 const CERTIFICATE_LIFE_MS = 7 * 24 * 3_600_000
 /** Certificates begin a little in the past, for clocks that are behind. */
-const BACKDATE_MS = 10 * 60_000
+export const BACKDATE_MS = 10 * 60_000
 
 type Random = (byteCount: number) => Uint8Array
 
@@ -45,6 +45,18 @@ export async function issueMemberCertificate(parts: {
     notAfterMs: parts.nowMs + CERTIFICATE_LIFE_MS,
     serial: parts.random(16),
   })
+}
+
+/** A new certificate for a server itself: same member, role, groups and keys. It has the authority's key and asks nobody. */
+export async function renewOwnCertificate(
+  authority: Authority,
+  old: MemberCertificate,
+  nowMs: number,
+  random: Random,
+): Promise<MemberCertificate> {
+  const { site, role, memberId, groups, sealingKeyHex, signingKeyHex } = old
+  const subject: MemberSubject = { kind: "member", site, role, memberId, groups, sealingKeyHex }
+  return readCertificate(await issueMemberCertificate({ authority, subject, signingKeyHex, nowMs, random })) as MemberCertificate
 }
 
 /** A certificate that lets its bearer join, and its key's seed. */
@@ -135,25 +147,15 @@ export class Issuer {
     return this.#answer({ kind: "member", site, role, memberId, groups, sealingKeyHex }, member.signingKeyHex)
   }
 
-  /** The server's own certificate. */
-  async renewOwn(member: MemberCertificate): Promise<MemberCertificate> {
-    const der = await this.#certificate(member, member.signingKeyHex)
-    return readCertificate(der) as MemberCertificate
-  }
-
   async #answer(subject: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
+    const { authority, clock, random } = this.#parts
     const plain = Buffer.from(JSON.stringify(secretsFor(subject, this.#parts.secrets())))
+    const certificate = await issueMemberCertificate({ authority, subject, signingKeyHex, nowMs: clock.nowMs(), random })
     return {
-      certificate: (await this.#certificate(subject, signingKeyHex)).toString("base64"),
-      secrets: sealTo(subject.sealingKeyHex, MEMBERSHIP_PURPOSE, plain, this.#parts.random).toString("base64"),
+      certificate: certificate.toString("base64"),
+      secrets: sealTo(subject.sealingKeyHex, MEMBERSHIP_PURPOSE, plain, random).toString("base64"),
       servers: [...this.#parts.records()],
     }
-  }
-
-  async #certificate({ site, role, memberId, groups, sealingKeyHex }: Omit<MemberSubject, "kind">, signingKeyHex: string): Promise<Buffer> {
-    const { authority, clock, random } = this.#parts
-    const subject: MemberSubject = { kind: "member", site, role, memberId, groups, sealingKeyHex }
-    return issueMemberCertificate({ authority, subject, signingKeyHex, nowMs: clock.nowMs(), random })
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Catalog } from "#trust/catalog.ts"
 import type { Layer } from "#core/documents.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import { openLayerSession, requireSealedDigest } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { heldBytes } from "#store/piece-set.ts"
@@ -109,7 +109,7 @@ export class Replicator {
 
   #fetchFailed(layer: Layer, error: unknown): void {
     if (this.#stopping.signal.aborted) return
-    const reason = error instanceof Error ? error.message : "unknown"
+    const reason = reasonOf(error)
     this.#member.log.warn({ infohash: layer.infohash, reason }, "layer not fetched; it will be tried again")
     this.#retry ??= setTimeout(() => {
       this.#retry = null

@@ -3,18 +3,17 @@ import { randomBytes } from "node:crypto"
 import type { Logger } from "pino"
 import { formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import type { ServerStatus } from "#core/wire.ts"
 import type { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
 import { renewalDue } from "#member/renewal.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { makeServerRecord } from "#member/server-directory.ts"
-import type { MemberCertificate } from "#crypto/certificate.ts"
 import { listenApi } from "./api.ts"
 import { askFellows, exchangeRecords, hintFellows } from "./fellows.ts"
 import { authorityOf, type Authority } from "./authority.ts"
-import { Issuer, issueMemberCertificate } from "./issuer.ts"
+import { Issuer, renewOwnCertificate } from "./issuer.ts"
 import { publicationFiles, requireLayersHeld } from "./publication.ts"
 import { Replicator } from "./replicator.ts"
 import { ServerState } from "./state.ts"
@@ -57,7 +56,7 @@ export class ImageServer implements AsyncDisposable {
     const lock = home.lock()
     stack.defer(() => lock.release())
     const authority = await authorityOf(home, (await storedCatalog(home, clock.nowMs())).catalog)
-    await renewOwnCertificate(home, authority, clock)
+    await renewBeforeStart(home, authority, clock.nowMs())
 
     const member = stack.adopt(
       await Member.start({ home, clock, log: logger }, { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null }),
@@ -79,7 +78,7 @@ export class ImageServer implements AsyncDisposable {
       await exchangeRecords(member)
       await member.catalogs.refresh()
     }
-    const warn = (what: string) => (error: unknown) => logger.warn({ reason: error instanceof Error ? error.message : "unknown" }, what)
+    const warn = (what: string) => (error: unknown) => logger.warn({ reason: reasonOf(error) }, what)
 
     const api = await listenApi(
       {
@@ -91,7 +90,6 @@ export class ImageServer implements AsyncDisposable {
           const files = publicationFiles(publication)
           await requireLayersHeld(member.layers, files)
           await member.catalogs.publish(files)
-          void hintFellows(member)
         },
         hinted: (timestampVersion) => {
           if (timestampVersion > member.catalogs.catalog.timestampVersion) exchange().catch(warn("news was not fetched"))
@@ -121,7 +119,7 @@ export class ImageServer implements AsyncDisposable {
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
       if (renewalDue(member.certificate, clock.nowMs())) {
-        await member.takeMembership(await issuer.renewOwn(member.certificate), null)
+        await member.takeMembership(await renewOwnCertificate(authority, member.certificate, clock.nowMs(), randomBytes), null)
         await announceSelf()
       }
       await exchange()
@@ -163,13 +161,9 @@ function statusOf(member: Member, state: ServerState): ServerStatus {
   }
 }
 
-/** A server has the authority's key, so its own certificate never keeps it from starting. */
-async function renewOwnCertificate(home: Home, authority: Authority, clock: Clock): Promise<void> {
-  const nowMs = clock.nowMs()
-  const old: MemberCertificate = await home.certificate()
+/** A server's own certificate never keeps it from starting: neither a lapsed one, nor one from a clock that was ahead. */
+async function renewBeforeStart(home: Home, authority: Authority, nowMs: number): Promise<void> {
+  const old = await home.certificate()
   if (!renewalDue(old, nowMs) && nowMs >= old.notBeforeMs) return
-  const { site, role, memberId, groups, sealingKeyHex } = old
-  const subject = { kind: "member", site, role, memberId, groups, sealingKeyHex } as const
-  const der = await issueMemberCertificate({ authority, subject, signingKeyHex: old.signingKeyHex, nowMs, random: randomBytes })
-  await home.saveCertificate(der)
+  await home.saveCertificate((await renewOwnCertificate(authority, old, nowMs, randomBytes)).der)
 }

@@ -9,6 +9,7 @@ import DHT, { type FoundNode } from "bittorrent-dht"
 import { type Address, formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Infohash } from "#core/identifiers.ts"
+import { reasonOf } from "#core/errors.ts"
 import type { DhtPort, PutPointer } from "./dht/dht-port.ts"
 import { HeldPointers, targetHex } from "./dht/held-pointers.ts"
 import { KeyedSocket, type PacketCounts } from "./dht/keyed-socket.ts"
@@ -279,7 +280,7 @@ export class Dht implements DhtPort {
       await this.#contact()
       againAfterMs = await work.run()
     } catch (error) {
-      this.#log.warn({ reason: error instanceof Error ? error.message : "unknown" }, "DHT work failed; it will be tried again")
+      this.#log.warn({ reason: reasonOf(error) }, "DHT work failed; it will be tried again")
     } finally {
       setTimeout(() => this.#endTurn(), TURN_MS).unref()
       work.doneAtMs = this.#clock.nowMs()
