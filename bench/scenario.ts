@@ -1,0 +1,124 @@
+/** What the lab and the simulator are asked to play: the same options with the same meaning, so that their figures can be laid side by side. */
+import { byteCount } from "../cli/values.ts"
+
+export type Scenario = {
+  /** Hosts that want the file; the origins come on top. */
+  readonly hosts: number
+  /** Hosts that have it from the start. */
+  readonly origins: number
+  readonly contentBytes: number
+  readonly pieceBytes: number | null
+  /** Of each host's link, per direction. */
+  readonly downBytesPerSecond: number
+  readonly upBytesPerSecond: number
+  /** Of each origin's link, both directions. */
+  readonly originBytesPerSecond: number
+  /** One way, between any two. */
+  readonly delayMs: number
+  /** Share of packets, 0 to 1. */
+  readonly loss: number
+  /** Share of the hosts that die midway, 0 to 1. */
+  readonly kill: number
+  /** Hosts whose links have a tenth of the rate. */
+  readonly slow: number
+  /** Hosts that start midway. */
+  readonly late: number
+  /** Origins that die midway. */
+  readonly leave: number
+  /** Hosts read the file in order while it comes. */
+  readonly window: boolean
+  readonly seed: number
+}
+
+/** For `parseArgs` of node:util. */
+export const scenarioOptions = {
+  hosts: { type: "string", default: "16" },
+  origins: { type: "string", default: "1" },
+  size: { type: "string", default: "64MiB" },
+  piece: { type: "string" },
+  rate: { type: "string", default: "30mbit" },
+  up: { type: "string" },
+  "origin-rate": { type: "string" },
+  delay: { type: "string", default: "0ms" },
+  loss: { type: "string", default: "0%" },
+  kill: { type: "string", default: "0%" },
+  slow: { type: "string", default: "0" },
+  late: { type: "string", default: "0" },
+  leave: { type: "string", default: "0" },
+  window: { type: "boolean", default: false },
+  seed: { type: "string", default: "1" },
+} as const
+
+/** For `--help`. */
+export const scenarioHelp = `  --hosts N           hosts that want the file (16)
+  --origins N         hosts that have it from the start (1)
+  --size BYTES        of the file: 64MiB, 2100MB (64MiB)
+  --piece BYTES       of one piece (what publishing would choose)
+  --rate RATE         of every link, each way: 30mbit, 1gbit (30mbit)
+  --up RATE           of the hosts' uplinks (as --rate)
+  --origin-rate RATE  of the origins' links, each way (as --rate)
+  --delay TIME        between any two, one way: 5ms (0ms)
+  --loss PERCENT      of packets: 0.1% (0%)
+  --kill PERCENT      of the hosts that die midway (0%)
+  --slow N            hosts whose links have a tenth of the rate (0)
+  --late N            hosts that start midway (0)
+  --leave N           origins that die midway (0)
+  --window            hosts read the file in order while it comes
+  --seed N            of all that is random (1)
+  Midway is half of the time that one host alone would need: size / rate / 2.`
+
+type Values = { readonly [name in keyof typeof scenarioOptions]?: string | boolean | undefined }
+
+/** @throws {GridError} USAGE, {RangeError} with what was expected */
+export function readScenario(values: Values): Scenario {
+  const text = (name: keyof Values) => String(values[name])
+  const rate = readRate("--rate", text("rate"))
+  const scenario = {
+    hosts: readCount("--hosts", text("hosts"), 1),
+    origins: readCount("--origins", text("origins"), 1),
+    contentBytes: byteCount("--size", text("size")),
+    pieceBytes: values.piece === undefined ? null : byteCount("--piece", text("piece")),
+    downBytesPerSecond: rate,
+    upBytesPerSecond: values.up === undefined ? rate : readRate("--up", text("up")),
+    originBytesPerSecond: values["origin-rate"] === undefined ? rate : readRate("--origin-rate", text("origin-rate")),
+    delayMs: readNumber("--delay", text("delay"), /^([\d.]+)ms$/, "5ms"),
+    loss: readShare("--loss", text("loss")),
+    kill: readShare("--kill", text("kill")),
+    slow: readCount("--slow", text("slow"), 0),
+    late: readCount("--late", text("late"), 0),
+    leave: readCount("--leave", text("leave"), 0),
+    window: values.window === true,
+    seed: readCount("--seed", text("seed"), 0),
+  }
+  if (scenario.slow + scenario.late >= scenario.hosts)
+    throw new RangeError("--slow and --late together must leave a host of the usual kind")
+  if (scenario.leave > scenario.origins) throw new RangeError(`--leave ${scenario.leave} of ${scenario.origins} origins`)
+  return scenario
+}
+
+/** The time that one host alone would need on a link without overhead: what every ratio is to. */
+export function idealSeconds(scenario: Scenario): number {
+  return scenario.contentBytes / scenario.downBytesPerSecond
+}
+
+/** `30mbit` as bytes per second. */
+function readRate(option: string, text: string): number {
+  const unit = text.endsWith("gbit") ? 1e9 : 1e6
+  return (readNumber(option, text, /^([\d.]+)[mg]bit$/, "30mbit or 1gbit") * unit) / 8
+}
+
+function readShare(option: string, text: string): number {
+  return readNumber(option, text, /^([\d.]+)%$/, "25%") / 100
+}
+
+function readCount(option: string, text: string, least: number): number {
+  const count = readNumber(option, text, /^(\d+)$/, "16")
+  if (count < least) throw new RangeError(`${option} is at least ${least}, not ${count}`)
+  return count
+}
+
+function readNumber(option: string, text: string, form: RegExp, example: string): number {
+  const number = Number(form.exec(text)?.[1])
+  if (!Number.isFinite(number)) throw new RangeError(`${option} is such as ${example}, not ${JSON.stringify(text.slice(0, 40))}`)
+  return number
+}
