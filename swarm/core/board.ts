@@ -11,7 +11,8 @@ import type { PeerState } from "./peer-state.ts"
 import { shuffle, type Random } from "./random.ts"
 import { RarityOrder } from "./rarity-order.ts"
 
-export type TorrentShape = Pick<Torrent, "pieceCount" | "pieceBytes" | "contentBytes">
+/** `blockBytes`: asked for at a time, 16 KiB without it; a simulation of very many hosts takes more. */
+export type TorrentShape = Pick<Torrent, "pieceCount" | "pieceBytes" | "contentBytes"> & { readonly blockBytes?: number }
 
 const MISSING = 0
 const PARTIAL = 1
@@ -24,6 +25,7 @@ const PARTIALS_SEEN = 64
 export class Board {
   readonly shape: TorrentShape
   readonly held: Bitfield
+  readonly blockBytes: number
   /** Grows whenever blocks become free that a peer found none of before. */
   version = 0
   /** Pieces given up since this was last emptied: whoever keeps their blocks may forget them. */
@@ -49,6 +51,7 @@ export class Board {
 
   constructor(shape: TorrentShape, held: Bitfield, limits: Limits, random: Random) {
     this.shape = shape
+    this.blockBytes = shape.blockBytes ?? BLOCK_BYTES
     this.held = held
     this.#limits = limits
     this.#random = random
@@ -71,7 +74,7 @@ export class Board {
   }
 
   get blocksPerPiece(): number {
-    return Math.ceil(this.shape.pieceBytes / BLOCK_BYTES)
+    return Math.ceil(this.shape.pieceBytes / this.blockBytes)
   }
 
   blockId(piece: number, block: number): number {
@@ -80,8 +83,8 @@ export class Board {
 
   spanOf(blockId: number): BlockSpan {
     const piece = Math.floor(blockId / this.blocksPerPiece)
-    const offset = (blockId % this.blocksPerPiece) * BLOCK_BYTES
-    return { piece, offset, length: Math.min(BLOCK_BYTES, pieceBytesAt(this.shape, piece) - offset) }
+    const offset = (blockId % this.blocksPerPiece) * this.blockBytes
+    return { piece, offset, length: Math.min(this.blockBytes, pieceBytesAt(this.shape, piece) - offset) }
   }
 
   partial(piece: number): PartialPiece | null {
@@ -180,7 +183,7 @@ export class Board {
   release(span: BlockSpan, peer: PeerState): void {
     const partial = this.#partials.get(span.piece)
     if (partial === undefined) return
-    partial.release(span.offset / BLOCK_BYTES, peer.number)
+    partial.release(span.offset / this.blockBytes, peer.number)
     if (peer.current === partial) peer.current = null
     // Begun anew by one peer: that of a disputed piece must send all of it.
     if (partial.untouched || (partial.solo === peer.number && partial.unasked)) this.giveUp(partial.piece)
@@ -194,7 +197,7 @@ export class Board {
    */
   receive(span: BlockSpan, peer: PeerState): { readonly others: readonly number[]; readonly completes: boolean } | null {
     const partial = this.#partials.get(span.piece)
-    const block = span.offset / BLOCK_BYTES
+    const block = span.offset / this.blockBytes
     if (partial === undefined || partial.has(block) || (partial.solo !== null && partial.solo !== peer.number)) return null
     const others = partial.receive(block, peer.number, peer.key)
     if (partial.openCount === 0) this.#open.delete(partial)
@@ -284,7 +287,7 @@ export class Board {
     this.#orderOf(piece).remove(piece, this.countOf(piece))
     this.#state[piece] = PARTIAL
     const solo = this.#disputed.has(piece) ? peer.number : null
-    const partial = new PartialPiece(piece, pieceBytesAt(this.shape, piece), BLOCK_BYTES, solo)
+    const partial = new PartialPiece(piece, pieceBytesAt(this.shape, piece), this.blockBytes, solo)
     this.#partials.set(piece, partial)
     this.#open.add(partial)
     return partial

@@ -7,7 +7,7 @@
  */
 import { formatAddress, type Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
-import { BLOCK_BYTES, pieceBytesAt } from "#core/torrent.ts"
+import { pieceBytesAt } from "#core/torrent.ts"
 import { AddressBook } from "./address-book.ts"
 import { Bitfield } from "./bitfield.ts"
 import { Board, type TorrentShape } from "./board.ts"
@@ -291,7 +291,7 @@ export class TorrentCore<Block> {
 
   #requireSpan(span: BlockSpan): void {
     this.#requirePiece(span.piece)
-    if (span.length < 1 || span.length > BLOCK_BYTES || span.offset + span.length > pieceBytesAt(this.#board.shape, span.piece))
+    if (span.length < 1 || span.length > this.#board.blockBytes || span.offset + span.length > pieceBytesAt(this.#board.shape, span.piece))
       throw misbehaved(`${span.length} bytes at ${span.offset} of piece ${span.piece}`)
   }
 
@@ -394,20 +394,21 @@ export class TorrentCore<Block> {
   }
 
   #blockIdOf(span: BlockSpan): number {
-    if (span.offset % BLOCK_BYTES !== 0) throw misbehaved(`a block at ${span.offset}, which is no multiple of ${BLOCK_BYTES}`)
-    return this.#board.blockId(span.piece, span.offset / BLOCK_BYTES)
+    if (span.offset % this.#board.blockBytes !== 0)
+      throw misbehaved(`a block at ${span.offset}, which is no multiple of ${this.#board.blockBytes}`)
+    return this.#board.blockId(span.piece, span.offset / this.#board.blockBytes)
   }
 
   /** How many requests this peer may have in flight: its rate over the time that the path takes, within the bound that all share. */
   #allowance(peer: PeerState): number {
     const limits = this.#limits
     if (peer.stalled) return peer.withdrawn.size === 0 ? 1 : 0
-    const shared = Math.max(limits.sharedFloor, (this.#download.bytesPerSecond * limits.sharedHorizonMs) / 1000 / BLOCK_BYTES)
+    const shared = Math.max(limits.sharedFloor, (this.#download.bytesPerSecond * limits.sharedHorizonMs) / 1000 / this.#board.blockBytes)
     const horizonMs = Number.isFinite(peer.shortestDelayMs)
       ? Math.min(limits.horizonMaxMs, Math.max(limits.horizonMs, 2 * peer.shortestDelayMs))
       : limits.horizonMs
     const floor = this.#inFlight >= shared ? 1 : limits.requestsFloor
-    const wanted = Math.ceil((peer.download.bytesPerSecond * horizonMs) / 1000 / BLOCK_BYTES)
+    const wanted = Math.ceil((peer.download.bytesPerSecond * horizonMs) / 1000 / this.#board.blockBytes)
     const room = Math.max(floor, Math.floor(shared - this.#inFlight + peer.asked.size))
     return Math.min(Math.max(floor, wanted), room, limits.requestsCeiling, peer.requestQueueLimit)
   }
@@ -440,7 +441,7 @@ export class TorrentCore<Block> {
       const other = this.#peers.get(number)
       if (other === undefined) return Number.POSITIVE_INFINITY
       // Time until all that it is asked for has come; of a peer whose rate is unknown little is expected.
-      return (other.asked.size + (other === peer ? 1 : 0)) / Math.max(1, other.download.bytesPerSecond / BLOCK_BYTES)
+      return (other.asked.size + (other === peer ? 1 : 0)) / Math.max(1, other.download.bytesPerSecond / this.#board.blockBytes)
     })
   }
 
@@ -612,7 +613,7 @@ export class TorrentCore<Block> {
   /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
-    const queuedPieces = Math.ceil((peer.uploads.length * BLOCK_BYTES) / this.#board.shape.pieceBytes)
+    const queuedPieces = Math.ceil((peer.uploads.length * this.#board.blockBytes) / this.#board.shape.pieceBytes)
     const share = Math.floor(this.#offers.freeCount / (2 * this.#peers.size))
     const wanted = Math.max(this.#limits.offersFloor, Math.min(this.#limits.suggestions / 2, share, 2 * queuedPieces))
     while (peer.offers.size < wanted) {
@@ -678,7 +679,8 @@ export class TorrentCore<Block> {
   /** A peer that sends nothing of what it was asked for loses its requests to others. */
   #stall(peer: PeerState): void {
     if (peer.asked.size === 0) return
-    const blockMs = peer.download.bytesPerSecond > 0 ? (BLOCK_BYTES * 1000) / peer.download.bytesPerSecond : Number.POSITIVE_INFINITY
+    const blockMs =
+      peer.download.bytesPerSecond > 0 ? (this.#board.blockBytes * 1000) / peer.download.bytesPerSecond : Number.POSITIVE_INFINITY
     const limits = this.#limits
     const expectedMs = Number.isFinite(blockMs) ? Math.max(limits.stallMinMs, 4 * blockMs) : limits.stallFirstMs
     if (this.#nowMs - peer.lastBlockAtMs < Math.min(limits.stallMaxMs, expectedMs * peer.patience)) return
