@@ -1,0 +1,38 @@
+/** Runs programs of the system to their end. A program that fails is an error with what it said. */
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { accessSync, constants } from "node:fs"
+import { delimiter, join } from "node:path"
+import { text } from "node:stream/consumers"
+
+/** Where Debian keeps the tools of administrators, which a user's PATH may lack. */
+const SYSTEM_PATHS = ["/usr/sbin", "/sbin"]
+
+/** What it printed. @throws {Error} when it can't be run or ends with another code than 0 */
+export async function run(program: string, words: readonly string[], input = ""): Promise<string> {
+  const child = spawn(programPath(program) ?? program, words, { stdio: ["pipe", "pipe", "pipe"] })
+  const exited = once(child, "exit")
+  // A program that ends without reading its input is told by its code.
+  child.stdin.on("error", () => undefined)
+  child.stdin.end(input)
+  const [output, complaint] = await Promise.all([text(child.stdout), text(child.stderr), exited])
+  if (child.exitCode !== 0)
+    throw new Error(
+      `${program} ${words.join(" ").slice(0, 200)} ended with ${child.exitCode ?? child.signalCode}: ${complaint.trim().slice(0, 1_000)}`,
+    )
+  return output
+}
+
+/** Where a program is installed, or null. */
+export function programPath(program: string): string | null {
+  for (const directory of [...(process.env["PATH"] ?? "").split(delimiter), ...SYSTEM_PATHS]) {
+    const path = join(directory, program)
+    try {
+      accessSync(path, constants.X_OK)
+      return path
+    } catch {
+      continue
+    }
+  }
+  return null
+}

@@ -1,0 +1,59 @@
+/** Who is who in a scenario: each host's address, link and fate, decided by the seed before anything runs. */
+import { seededRandom, shuffle } from "#swarm/core/random.ts"
+import type { Scenario } from "../scenario.ts"
+
+/** A slow host's link has this share of the others' rate. */
+const SLOW_SHARE = 0.1
+
+/** `killed` and `leaving` die midway; `late` starts midway. */
+export type Fate = "usual" | "slow" | "late" | "killed" | "leaving"
+
+export type LabHost = {
+  /** From 1; origins come first. */
+  readonly number: number
+  readonly role: "origin" | "host"
+  readonly fate: Fate
+  /** IPv4. */
+  readonly host: string
+  readonly upBytesPerSecond: number
+  readonly downBytesPerSecond: number
+}
+
+/** Origins, then hosts. Same scenario, same answer. */
+export function planHosts(scenario: Scenario): LabHost[] {
+  const order = Array.from({ length: scenario.hosts }, (_, index) => index)
+  shuffle(order, 0, order.length, seededRandom(scenario.seed))
+  const fates = new Map<number, Fate>()
+  const give = (fate: Fate, count: number) => {
+    for (const index of order.splice(0, count)) fates.set(index, fate)
+  }
+  give("slow", scenario.slow)
+  give("late", scenario.late)
+  give("killed", Math.round(scenario.hosts * scenario.kill))
+  const origins = Array.from({ length: scenario.origins }, (_, index): LabHost => {
+    const rate = scenario.originBytesPerSecond
+    const fate = index < scenario.leave ? "leaving" : "usual"
+    return { number: index + 1, role: "origin", fate, host: addressOf(index + 1), upBytesPerSecond: rate, downBytesPerSecond: rate }
+  })
+  const hosts = Array.from({ length: scenario.hosts }, (_, index): LabHost => {
+    const fate = fates.get(index) ?? "usual"
+    const share = fate === "slow" ? SLOW_SHARE : 1
+    const number = scenario.origins + index + 1
+    return {
+      number,
+      role: "host",
+      fate,
+      host: addressOf(number),
+      upBytesPerSecond: scenario.upBytesPerSecond * share,
+      downBytesPerSecond: scenario.downBytesPerSecond * share,
+    }
+  })
+  return [...origins, ...hosts]
+}
+
+/** All hosts of a lab are in 10.77.0.0/16, on a network that nothing else can reach. */
+export const LAB_NETWORK = "10.77.0.0/16"
+
+function addressOf(number: number): string {
+  return `10.77.${number >> 8}.${number & 255}`
+}

@@ -1,0 +1,77 @@
+/** The lab's command line. */
+import { parseArgs } from "node:util"
+import { readScenario, scenarioHelp, scenarioOptions, type Scenario } from "../scenario.ts"
+import { transportNames } from "./transports/all.ts"
+
+export type LabOptions = {
+  readonly scenario: Scenario
+  readonly transports: readonly string[]
+  /** Numbers of hosts, one after the other. */
+  readonly sweep: readonly number[]
+  readonly repeat: number
+  readonly limitSeconds: number | null
+  readonly congestion: string
+  readonly jsonPath: string | null
+  readonly figuresDirectory: string | null
+}
+
+export const labHelp = `Usage: npm run bench:swarm -- [options]        (as root)
+
+Gives one file to many hosts, each in a network of its own behind a link of its own, and tells how long it took.
+
+${scenarioHelp}
+  --transport LIST    of ${transportNames.join(", ")} (imagegrid)
+  --sweep LIST        several numbers of hosts, one after the other: 4,8,16
+  --repeat N          runs of each; the median counts (1)
+  --limit SECONDS     ends a run that takes longer (by transport: 10 s and many times the ideal)
+  --congestion NAME   of TCP (cubic)
+  --json FILE         everything that was measured
+  --figures DIR       figures as SVG
+  --help              this
+
+Example: npm run bench:swarm -- --hosts 16 --rate 30mbit --size 64MiB --transport imagegrid,libtorrent,udpcast,rsync,webtorrent`
+
+/** null: help is wanted. @throws {RangeError} or {TypeError} or {GridError} with what was expected */
+export function readLabOptions(args: readonly string[]): LabOptions | null {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...scenarioOptions,
+      transport: { type: "string", default: "imagegrid" },
+      sweep: { type: "string" },
+      repeat: { type: "string", default: "1" },
+      limit: { type: "string" },
+      congestion: { type: "string", default: "cubic" },
+      json: { type: "string" },
+      figures: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  })
+  if (values.help) return null
+  const scenario = readScenario(values)
+  const transports = values.transport.split(",")
+  for (const name of transports)
+    if (!transportNames.includes(name)) throw new RangeError(`--transport takes ${transportNames.join(", ")}, not ${JSON.stringify(name)}`)
+  return {
+    scenario,
+    transports: [...new Set(transports)],
+    sweep: values.sweep === undefined ? [scenario.hosts] : values.sweep.split(",").map((text) => count("--sweep", text)),
+    repeat: count("--repeat", values.repeat),
+    limitSeconds: values.limit === undefined ? null : count("--limit", values.limit),
+    congestion: congestion(values.congestion),
+    jsonPath: values.json ?? null,
+    figuresDirectory: values.figures ?? null,
+  }
+}
+
+function count(option: string, text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new RangeError(`${option} takes whole numbers from 1, not ${JSON.stringify(text.slice(0, 40))}`)
+  return Number(text)
+}
+
+/** It becomes a word of a command: letters alone. */
+function congestion(text: string): string {
+  if (!/^[a-z]{1,15}$/.test(text))
+    throw new RangeError(`--congestion is such as cubic, reno or bbr, not ${JSON.stringify(text.slice(0, 40))}`)
+  return text
+}

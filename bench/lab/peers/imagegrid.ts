@@ -1,0 +1,69 @@
+/** One member of a lab's swarm in a process of its own: bench/lab/peer-protocol.ts says how it is spoken to. */
+import { once } from "node:events"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { systemClock } from "#core/clock.ts"
+import { parseTorrent, pieceBytesAt } from "#core/torrent.ts"
+import { LAYER_FILE } from "#store/file-piece-store.ts"
+import { LayerStore } from "#store/layer-store.ts"
+import { Swarm } from "#swarm/swarm.ts"
+import { testMember } from "../../../test/swarm/fixture.ts"
+import { machineMs, START, type PeerLine, type PeerTask } from "../peer-protocol.ts"
+
+const task = JSON.parse(process.argv[2] ?? "") as PeerTask
+const say = (line: PeerLine) => process.stdout.write(`${JSON.stringify(line)}\n`)
+
+const torrent = parseTorrent(await readFile(task.infoPath))
+const member = await testMember(`${task.role} ${task.number}`, task.role === "origin" ? "server" : "client")
+const store = await LayerStore.open(task.directory)
+const pieces = await store.pieces(torrent)
+const swarm = await Swarm.listen({ ...member, clock: systemClock, discovery: null }, { listen: task.listen })
+const session = swarm.join(torrent, pieces)
+const commands = createInterface({ input: process.stdin })
+const ended = once(commands, "close")
+say({ kind: "ready" })
+
+const [command] = await Promise.race([once(commands, "line"), ended])
+if (command === START) {
+  const stopped = Promise.race([once(commands, "line"), ended])
+  const cpuBefore = process.cpuUsage()
+  if (task.role === "host") {
+    session.addPeers(task.origins)
+    void follow()
+  }
+  await stopped
+  const cpu = process.cpuUsage(cpuBefore)
+  const statistics = session.statistics()
+  say({
+    kind: "report",
+    report: {
+      downloadedBytes: statistics.downloadedBytes,
+      uploadedBytes: statistics.uploadedBytes,
+      duplicateBytes: statistics.duplicateBytes,
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
+      residentBytes: process.resourceUsage().maxRSS * 1024,
+      contentPath: task.role === "host" && session.complete ? join(store.directory, torrent.infohash, LAYER_FILE) : null,
+    },
+  })
+}
+await swarm.close()
+await store.close()
+commands.close()
+
+async function follow(): Promise<void> {
+  const reading = task.window ? readInOrder() : Promise.resolve()
+  await session.whenComplete()
+  await reading
+  say({ kind: "done", atMs: machineMs() })
+}
+
+/** As a client that unpacks while it downloads. */
+async function readInOrder(): Promise<void> {
+  const bytes = Buffer.allocUnsafe(torrent.pieceBytes)
+  for (let piece = 0; piece < torrent.pieceCount; piece += 1) {
+    session.moveWindow(piece)
+    await session.whenHeld(piece)
+    await pieces.read(piece * torrent.pieceBytes, pieceBytesAt(torrent, piece), bytes)
+  }
+}

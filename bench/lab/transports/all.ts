@@ -1,0 +1,15 @@
+/** Every transport that the lab can play, by name. */
+import { imagegrid } from "./imagegrid.ts"
+import { libtorrent } from "./libtorrent.ts"
+import type { Transport } from "./transport.ts"
+
+const transports: ReadonlyMap<string, Transport> = new Map([imagegrid, libtorrent].map((transport) => [transport.name, transport]))
+
+export const transportNames: readonly string[] = [...transports.keys()]
+
+/** @throws {RangeError} for a name that is not among them */
+export function transportOf(name: string): Transport {
+  const transport = transports.get(name)
+  if (transport === undefined) throw new RangeError(`no transport ${name}`)
+  return transport
+}
