@@ -8,6 +8,7 @@ import { GridError } from "#core/errors.ts"
 import { INFO_BYTES_MAX } from "#core/torrent.ts"
 import type { AdmittedPeer } from "./admission.ts"
 import type { ControlMessage } from "./core/messages.ts"
+import type { SharedReads } from "./shared-reads.ts"
 import { decodeHandshake, encodeExtended, encodeHandshake, encodeMessages, HANDSHAKE_BYTES, MessageDecoder } from "./wire.ts"
 import type { Handshake, WireMessage } from "./wire.ts"
 
@@ -37,13 +38,18 @@ export class Connection {
   #error: Error | null = null
   #closed = false
 
-  constructor(socket: TLSSocket, peer: AdmittedPeer, dialled: Address | null) {
+  /** `dial`: the address that was dialled, and what the socket reads into; null for a connection that came in. */
+  constructor(socket: TLSSocket, peer: AdmittedPeer, dial: { readonly address: Address; readonly reads: SharedReads } | null) {
     this.socket = socket
     this.peer = peer
-    this.dialled = dialled
+    this.dialled = dial?.address ?? null
     socket.setNoDelay(true)
     socket.setTimeout(0)
-    socket.on("data", (chunk: Buffer) => this.#data(chunk))
+    if (dial === null) socket.on("data", (chunk: Buffer) => this.#data(chunk))
+    else {
+      dial.reads.attach((bytes) => this.#data(bytes))
+      socket.resume()
+    }
     socket.on("error", (error) => (this.#error ??= error))
     socket.on("close", () => this.#wasClosed())
   }
@@ -132,7 +138,7 @@ export class Connection {
   }
 
   #keepEarly(chunk: Buffer): void {
-    this.#early.push(chunk)
+    this.#early.push(Buffer.from(chunk))
     this.#earlyBytes += chunk.length
     if (this.#earlyBytes < HANDSHAKE_BYTES) return
     this.socket.pause()

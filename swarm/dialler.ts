@@ -1,10 +1,11 @@
 /** Opens connections: TLS with both certificates, then the handshake of BEP 3, each within its time and with a bound on how many are half open. */
-import { connect, type TLSSocket } from "node:tls"
+import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
 import { formatAddress, type Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { admitPeer, type SwarmAdmission } from "./admission.ts"
 import { Connection } from "./connection.ts"
+import { SharedReads, type ReadOptions } from "./shared-reads.ts"
 import { peerIdOf } from "./wire.ts"
 
 /** Time for connecting and TLS, and again for the handshake. */
@@ -45,12 +46,13 @@ export class Dialler {
   }
 
   async #open(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
-    const socket = await this.#secure(address)
+    const reads = new SharedReads()
+    const socket = await this.#secure(address, reads)
     try {
       const peer = admitPeer(this.#admission, socket)
       if (peer.memberId === this.#memberId) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is this member itself`)
       if (!wanted(peer.memberId)) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is connected already`)
-      const connection = new Connection(socket, peer, address)
+      const connection = new Connection(socket, peer, { address, reads })
       connection.sendHandshake({ infohash, peerId: peerIdOf(this.#memberId) })
       const answer = await connection.readHandshake(HANDSHAKE_TIMEOUT_MS)
       if (answer.infohash !== infohash || !answer.peerId.equals(peerIdOf(peer.memberId)))
@@ -63,11 +65,12 @@ export class Dialler {
     }
   }
 
-  async #secure(address: Address): Promise<TLSSocket> {
+  async #secure(address: Address, reads: SharedReads): Promise<TLSSocket> {
     const closing = this.#closing.signal
     if (closing.aborted) throw new GridError("SEEDERS_MISSING", "the swarm is closed")
     const { promise, resolve, reject } = Promise.withResolvers<null>()
-    const socket = connect({ ...this.#admission.tlsClientOptions(), host: address.host, port: address.port })
+    const options: ConnectionOptions & ReadOptions = { ...this.#admission.tlsClientOptions(), ...address, onread: reads.onread }
+    const socket = connect(options)
     const fail = (cause: unknown) => reject(new GridError("SEEDERS_MISSING", `${formatAddress(address)} could not be reached`, { cause }))
     const stop = () => socket.destroy(new Error("the swarm is closed"))
     const timer = setTimeout(() => socket.destroy(new Error(`no TLS within ${HANDSHAKE_TIMEOUT_MS} ms`)), HANDSHAKE_TIMEOUT_MS)

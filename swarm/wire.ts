@@ -1,13 +1,13 @@
 /**
- * The peer protocol (BEP 3, 6, 10) between values and bytes. A block's bytes are handed on as slices of what the socket gave, never
- * copied here, and at most one message is held at a time.
+ * The peer protocol (BEP 3, 6, 10) between values and bytes. What a message carries is handed on as slices of what the socket gave; only the beginning
+ * of a message that has not come whole is copied, into a buffer that is used again. So whoever takes a message copies what is to last.
  */
 import { GridError } from "#core/errors.ts"
 import { infohash, type Infohash } from "#core/identifiers.ts"
 import { BLOCK_BYTES } from "#core/torrent.ts"
 import type { ControlMessage, Message } from "./core/messages.ts"
 
-/** Consecutive parts of a block. */
+/** Consecutive parts of a block; they last until the next bytes are read. */
 export type BlockSlices = readonly Buffer[]
 
 export type WireMessage = Message<BlockSlices> | { readonly type: "extended"; readonly id: number; readonly payload: Buffer }
@@ -24,8 +24,9 @@ const FAST_BIT = 0x04
 
 /** Length, type, piece and offset before the bytes of a block. */
 export const BLOCK_HEADER_BYTES = 13
-/** More parts of one message than this come only from a sender that makes them so: they are joined, to bound what they cost. */
-const PARTS_MAX = 32
+/** The message of a whole block, its length aside. */
+const BLOCK_MESSAGE_BYTES = 9 + BLOCK_BYTES
+const NOTHING = Buffer.alloc(0)
 /** Largest extended message that is taken: a part of metadata with its dictionary fits. */
 const EXTENDED_BYTES_MAX = 20 * 1024
 
@@ -139,42 +140,33 @@ export class MessageDecoder {
   readonly #messageBytesMax: number
   readonly #length = Buffer.alloc(4)
   #lengthHave = 0
-  /** Bytes of the current message that have not come; null between messages. */
-  #missing: number | null = null
-  #parts: Buffer[] = []
+  /** The message that is coming, of which `#have` bytes came with earlier chunks; null between messages. */
+  #message: Buffer | null = null
+  #have = 0
+  /** Room for a block's message, used again. */
+  #blockMessage: Buffer | null = null
 
   /** `bitfieldBytes`: of the torrent's bitfield; a longer one is refused before it is received. */
   constructor(bitfieldBytes: number) {
-    this.#messageBytesMax = Math.max(EXTENDED_BYTES_MAX, 9 + BLOCK_BYTES, 1 + bitfieldBytes)
+    this.#messageBytesMax = Math.max(EXTENDED_BYTES_MAX, BLOCK_MESSAGE_BYTES, 1 + bitfieldBytes)
   }
 
   /**
-   * Calls `take` for each message that this chunk completes; blocks and extended payloads share the chunk's memory.
+   * Calls `take` for each message that this chunk completes. What the message carries lasts until `take` returns.
    * @throws {GridError} PEER_MISBEHAVED
    */
   push(chunk: Buffer, take: (message: WireMessage) => void): void {
-    let at = 0
+    let at = this.#message === null ? 0 : this.#continue(chunk, take)
     while (at < chunk.length) {
-      if (this.#missing === null) {
-        at += this.#takeLength(chunk, at)
-        if (this.#missing === 0) {
-          this.#missing = null
-          take({ type: "keep-alive" })
-        }
-        continue
-      }
-      const length = Math.min(this.#missing, chunk.length - at)
-      this.#parts.push(chunk.subarray(at, at + length))
-      this.#missing -= length
+      at += this.#takeLength(chunk, at)
+      if (this.#lengthHave < 4) return
+      this.#lengthHave = 0
+      const length = this.#length.readUInt32BE()
+      if (length > this.#messageBytesMax) refuse(`a message of ${length} bytes, at most ${this.#messageBytesMax} are taken`)
+      if (length === 0) take({ type: "keep-alive" })
+      else if (chunk.length - at >= length) take(decode(chunk.subarray(at, at + length), NOTHING))
+      else return this.#begin(chunk.subarray(at), length)
       at += length
-      if (this.#missing > 0) {
-        if (this.#parts.length >= PARTS_MAX) this.#parts = [Buffer.concat(this.#parts)]
-        return
-      }
-      const parts = this.#parts
-      this.#parts = []
-      this.#missing = null
-      take(decode(parts))
     }
   }
 
@@ -182,28 +174,42 @@ export class MessageDecoder {
     const count = Math.min(4 - this.#lengthHave, chunk.length - at)
     chunk.copy(this.#length, this.#lengthHave, at, at + count)
     this.#lengthHave += count
-    if (this.#lengthHave < 4) return count
-    this.#lengthHave = 0
-    const length = this.#length.readUInt32BE()
-    if (length > this.#messageBytesMax) refuse(`a message of ${length} bytes, at most ${this.#messageBytesMax} are taken`)
-    this.#missing = length
     return count
+  }
+
+  #begin(start: Buffer, length: number): void {
+    this.#message = length === BLOCK_MESSAGE_BYTES ? (this.#blockMessage ??= Buffer.allocUnsafeSlow(length)) : Buffer.allocUnsafe(length)
+    this.#have = start.copy(this.#message)
+  }
+
+  /** Returns where the next message begins. */
+  #continue(chunk: Buffer, take: (message: WireMessage) => void): number {
+    const message = this.#message
+    if (message === null) return 0
+    const missing = message.length - this.#have
+    if (chunk.length < missing) {
+      this.#have += chunk.copy(message, this.#have)
+      return chunk.length
+    }
+    this.#message = null
+    take(decode(message.subarray(0, this.#have), chunk.subarray(0, missing)))
+    return missing
   }
 }
 
-function decode(parts: Buffer[]): WireMessage {
-  const first = parts[0]
-  if (first !== undefined && first[0] === BLOCK_TYPE && first.length > 9) {
-    const length = parts.reduce((sum, part) => sum + part.length, -9)
+/** A message that came in two parts, of which the second may be empty. */
+function decode(first: Buffer, second: Buffer): WireMessage {
+  if (first[0] === BLOCK_TYPE && first.length > 9) {
+    const slice = first.subarray(9)
     return {
       type: "block",
       piece: first.readUInt32BE(1),
       offset: first.readUInt32BE(5),
-      length,
-      block: [first.subarray(9), ...parts.slice(1)],
+      length: slice.length + second.length,
+      block: second.length === 0 ? [slice] : [slice, second],
     }
   }
-  return decodeWhole(parts.length === 1 && first !== undefined ? first : Buffer.concat(parts))
+  return decodeWhole(second.length === 0 ? first : Buffer.concat([first, second]))
 }
 
 function decodeWhole(body: Buffer): WireMessage {
