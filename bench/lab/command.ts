@@ -1,7 +1,7 @@
 /** Runs programs of the system to their end. A program that fails is an error with what it said. */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { accessSync, constants } from "node:fs"
+import { accessSync, constants, existsSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { text } from "node:stream/consumers"
 
@@ -23,8 +23,9 @@ export async function run(program: string, words: readonly string[], input = "")
   return output
 }
 
-/** Where a program is installed, or null. */
+/** Where a program is installed, or null. A path is looked at as it is. */
 export function programPath(program: string): string | null {
+  if (program.startsWith("/")) return existsSync(program) ? program : null
   for (const directory of [...(process.env["PATH"] ?? "").split(delimiter), ...SYSTEM_PATHS]) {
     const path = join(directory, program)
     try {

@@ -88,7 +88,7 @@ async function configureHost(host: LabHost, options: NetworkOptions, pid: number
   const lines = [
     "link set lo up",
     "link set eth0 addrgenmode none",
-    `address add ${host.host}/16 dev eth0 noprefixroute`,
+    `address add ${host.host}/16 broadcast + dev eth0 noprefixroute`,
     "link set eth0 up",
     `route add ${LAB_NETWORK} dev eth0 src ${host.host} congctl ${options.congestion}`,
     "route add 224.0.0.0/4 dev eth0",

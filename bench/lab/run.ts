@@ -16,7 +16,7 @@ import { LinkCounters } from "./link-counters.ts"
 import { busyShare, cpuTime } from "./machine.ts"
 import { LabNetwork } from "./network.ts"
 import { PeerProcess } from "./peer-process.ts"
-import { machineMs, type PeerReport } from "./peer-protocol.ts"
+import { machineMs, type PeerReport, type PeerTask } from "./peer-protocol.ts"
 import { rateSamples } from "./rate-samples.ts"
 import type { HostResult, RunResult } from "./result.ts"
 import { LAB_PORT, type LabContent, type Transport } from "./transports/transport.ts"
@@ -70,7 +70,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   const startPeer = async (host: LabHost): Promise<PeerProcess> => {
     const own = host.role === "origin" ? seedDirectory : join(directory, String(host.number))
     await mkdir(own, { recursive: true })
-    const command = transport.command({
+    const task: PeerTask = {
       role: host.role,
       number: host.number,
       listen: { host: host.host, port: LAB_PORT },
@@ -79,8 +79,8 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
       infoPath: content.infoPath,
       directory: own,
       window: scenario.window,
-    })
-    const peer = new PeerProcess(host, network.enter(host), command)
+    }
+    const peer = new PeerProcess(host, network.enter(host), transport.command(task, scenario))
     peers.push(peer)
     await within(READY_LIMIT_MS, peer.ready, signal, `${host.role} ${host.number} was not ready`)
     return peer

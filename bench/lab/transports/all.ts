@@ -1,9 +1,14 @@
 /** Every transport that the lab can play, by name. */
 import { imagegrid } from "./imagegrid.ts"
 import { libtorrent } from "./libtorrent.ts"
+import { rsync } from "./rsync.ts"
 import type { Transport } from "./transport.ts"
+import { udpcast } from "./udpcast.ts"
+import { webtorrent } from "./webtorrent.ts"
 
-const transports: ReadonlyMap<string, Transport> = new Map([imagegrid, libtorrent].map((transport) => [transport.name, transport]))
+const transports: ReadonlyMap<string, Transport> = new Map(
+  [imagegrid, libtorrent, udpcast, rsync, webtorrent].map((transport) => [transport.name, transport]),
+)
 
 export const transportNames: readonly string[] = [...transports.keys()]
 

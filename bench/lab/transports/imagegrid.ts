@@ -9,6 +9,7 @@ export const imagegrid: Transport = {
   settings: "mutual TLS; hosts are given the origins' addresses alone",
   residentBytesPerHost: 130e6,
   missing: () => null,
+  refuses: () => null,
   limitRatio: () => 20,
   async prepare({ torrent, contentPath }, directory) {
     const handedOver = `${directory}.content`

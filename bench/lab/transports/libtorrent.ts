@@ -2,15 +2,15 @@
 import { spawnSync } from "node:child_process"
 import { link, mkdir } from "node:fs/promises"
 import { join } from "node:path"
+import { PYTHON } from "./command-peer.ts"
 import type { Transport } from "./transport.ts"
-
-const PYTHON = "/usr/bin/python3"
 
 export const libtorrent: Transport = {
   name: "libtorrent",
   settings: "plain TCP, unlimited unchoke slots; hosts are given everyone's address",
   residentBytesPerHost: 60e6,
   missing: () => (spawnSync(PYTHON, ["-c", "import libtorrent"]).status === 0 ? null : "python3-libtorrent"),
+  refuses: () => null,
   limitRatio: () => 20,
   async prepare({ torrent, contentPath }, directory) {
     await mkdir(directory, { recursive: true })

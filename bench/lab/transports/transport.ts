@@ -20,13 +20,15 @@ export interface Transport {
   readonly settings: string
   /** What is not installed and must be; null when it can run. */
   missing(): string | null
+  /** Why this scenario can't be played by it; null when it can. */
+  refuses(scenario: Scenario): string | null
   /** Memory of one host's process, at most, for the check before a run. */
   readonly residentBytesPerHost: number
   /** A run that takes longer than this many times the ideal did not work. */
   limitRatio(scenario: Scenario): number
   /** Puts what origins serve into `directory`, which all origins share. */
   prepare(content: LabContent, directory: string): Promise<void>
-  command(task: PeerTask): PeerCommand
+  command(task: PeerTask, scenario: Scenario): PeerCommand
 }
 
 /** Every host listens here: each has a network of its own. */

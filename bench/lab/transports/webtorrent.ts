@@ -1,0 +1,21 @@
+/** webtorrent, rarest first. Hosts are given everyone's address. */
+import { existsSync } from "node:fs"
+import { link, mkdir } from "node:fs/promises"
+import { join } from "node:path"
+import type { Transport } from "./transport.ts"
+
+const PACKAGE = join(import.meta.dirname, "../../../node_modules/webtorrent/package.json")
+
+export const webtorrent: Transport = {
+  name: "webtorrent",
+  settings: "rarest first, plain TCP; hosts are given everyone's address",
+  residentBytesPerHost: 200e6,
+  missing: () => (existsSync(PACKAGE) ? null : "the npm package webtorrent"),
+  refuses: () => null,
+  limitRatio: () => 40,
+  async prepare({ torrent, contentPath }, directory) {
+    await mkdir(directory, { recursive: true })
+    await link(contentPath, join(directory, torrent.name))
+  },
+  command: (task) => ({ program: process.execPath, words: [join(import.meta.dirname, "../peers/webtorrent.js"), JSON.stringify(task)] }),
+}
