@@ -113,10 +113,12 @@ export class Connection {
     this.#write(encodeExtended(id, payload))
   }
 
-  /** Sends `bytes`, which must not change until `done` was called: they are with the operating system then, or the connection has ended. */
-  upload(bytes: Buffer, done: () => void): void {
-    if (this.closed) done()
-    else this.socket.write(bytes, done)
+  /** Sends `bytes`, which must not change until this resolves: they are with the operating system then, or the connection has ended. */
+  upload(bytes: Buffer): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.closed) resolve()
+      else this.socket.write(bytes, () => resolve())
+    })
   }
 
   close(error: Error | null = null): void {

@@ -367,13 +367,15 @@ export class TorrentSession {
     if (link === undefined) return
     try {
       if (uploadLimit !== null) await uploadLimit.wait(bytes, this.#closing.signal)
-      const { frame, length } = await frames.read(this.pieces, blocks)
-      link.connection.upload(frame.subarray(0, length), () => {
-        frames.giveBack(frame)
-        if (this.#links.get(number) !== link) return
-        this.#uploadRate.add(bytes, this.#parts.nowMs())
-        this.#dispatch({ kind: "uploaded", peer: number, bytes })
-      })
+      for (let sent = 0; sent < blocks.length && this.#links.get(number) === link;) {
+        const frame = await frames.read(this.pieces, blocks.slice(sent))
+        sent += frame.blocks.length
+        await link.connection.upload(frame.bytes)
+        frame.giveBack()
+      }
+      if (this.#links.get(number) !== link) return
+      this.#uploadRate.add(bytes, this.#parts.nowMs())
+      this.#dispatch({ kind: "uploaded", peer: number, bytes })
     } catch (error) {
       // A store that was closed under us or can't be read: this peer finds the bytes elsewhere.
       this.#parts.log.warn({ infohash: this.torrent.infohash, error: String(error) }, "a piece could not be read")

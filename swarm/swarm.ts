@@ -226,6 +226,7 @@ export class Swarm {
     const nowMs = this.#nowMs()
     if (nowMs - this.#recheckedAtMs >= RECHECK_MS) {
       this.#recheckedAtMs = nowMs
+      this.#frames.trim()
       for (const session of this.#sessions.values()) session.recheck()
     }
     for (const session of this.#sessions.values()) if (session.active) session.tick()

@@ -1,36 +1,89 @@
-/** Blocks as they go over the wire, several in one buffer: read in whole runs from the store, in buffers that are used again. */
+/**
+ * Blocks as they go over the wire, several in one buffer: read in whole runs from the store, in buffers that are used again and of which there are only
+ * so many. While peers keep all of them waiting, blocks go out one by one in small buffers: whoever is slow to read costs others speed, and stops nobody.
+ */
 import type { PieceStore } from "#core/piece-store.ts"
 import { BLOCK_BYTES } from "#core/torrent.ts"
 import type { BlockSpan } from "./core/messages.ts"
-import { defaultLimits } from "./core/limits.ts"
 import { BLOCK_HEADER_BYTES, writeBlockHeader } from "./wire.ts"
 
-/** Room for the largest turn: the core adds blocks until it is reached, and no more of them than may be queued. */
-const FRAME_BYTES = defaultLimits.uploadTurnBytes + BLOCK_BYTES + defaultLimits.requestsQueued * BLOCK_HEADER_BYTES
-const SPARE_MAX = 16
+const FRAME_BLOCKS = 16
+/** Frames of many blocks that are with peers at a time: some 17 MB. */
+const FRAMES_MAX = 64
+/** Buffers for one block that are kept for the next: some 1 MB. */
+const SPARE_SINGLES_MAX = 64
+
+/** `bytes` are the caller's until `giveBack`; `blocks` are in them. */
+export type UploadFrame = { readonly bytes: Buffer; readonly blocks: readonly BlockSpan[]; readonly giveBack: () => void }
 
 export class UploadFrames {
-  readonly #spare: Buffer[] = []
+  readonly #frames = new Buffers(FRAME_BLOCKS, FRAMES_MAX)
+  readonly #singles = new Buffers(1, SPARE_SINGLES_MAX)
 
   /**
-   * One buffer with all of these blocks, each after its header. The buffer is the caller's until `giveBack`.
+   * As many of the first of these blocks as one frame takes, each after its header.
    * @throws whatever the store throws
    */
-  async read(store: PieceStore, blocks: readonly BlockSpan[]): Promise<{ readonly frame: Buffer; readonly length: number }> {
-    const frame = this.#spare.pop() ?? Buffer.allocUnsafeSlow(FRAME_BYTES)
-    let at = 0
-    for (let first = 0; first < blocks.length;) {
-      const run = runFrom(blocks, first)
-      await readRun(store, run, frame, at)
-      for (const block of run) at += BLOCK_HEADER_BYTES + block.length
-      first += run.length
+  async read(store: PieceStore, blocks: readonly BlockSpan[]): Promise<UploadFrame> {
+    const buffers = blocks.length === 1 || this.#frames.lent >= FRAMES_MAX ? this.#singles : this.#frames
+    const some = blocks.slice(0, buffers.blocksOfOne)
+    const buffer = buffers.lend()
+    try {
+      return { bytes: await fill(store, some, buffer), blocks: some, giveBack: () => buffers.takeBack(buffer) }
+    } catch (error) {
+      buffers.takeBack(buffer)
+      throw error
     }
-    return { frame, length: at }
   }
 
-  giveBack(frame: Buffer): void {
-    if (this.#spare.length < SPARE_MAX) this.#spare.push(frame)
+  /** Lets go of buffers that nobody uses. */
+  trim(): void {
+    this.#frames.trim()
+    this.#singles.trim()
   }
+}
+
+/** Buffers of one size, used again. */
+class Buffers {
+  readonly blocksOfOne: number
+  readonly #spareMax: number
+  readonly #spare: Buffer[] = []
+  #lent = 0
+
+  constructor(blocksOfOne: number, spareMax: number) {
+    this.blocksOfOne = blocksOfOne
+    this.#spareMax = spareMax
+  }
+
+  get lent(): number {
+    return this.#lent
+  }
+
+  lend(): Buffer {
+    this.#lent += 1
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.blocksOfOne * (BLOCK_HEADER_BYTES + BLOCK_BYTES))
+  }
+
+  takeBack(buffer: Buffer): void {
+    this.#lent -= 1
+    if (this.#spare.length < this.#spareMax) this.#spare.push(buffer)
+  }
+
+  trim(): void {
+    if (this.#lent === 0) this.#spare.length = 0
+  }
+}
+
+/** Returns the part of `frame` that was filled. */
+async function fill(store: PieceStore, blocks: readonly BlockSpan[], frame: Buffer): Promise<Buffer> {
+  let at = 0
+  for (let first = 0; first < blocks.length;) {
+    const run = runFrom(blocks, first)
+    await readRun(store, run, frame, at)
+    for (const block of run) at += BLOCK_HEADER_BYTES + block.length
+    first += run.length
+  }
+  return frame.subarray(0, at)
 }
 
 /** Blocks that follow one another in one piece. */

@@ -64,11 +64,14 @@ export async function newClient(home: Home): Promise<{ readonly memberId: string
 function zeros(contentBytes: number, name: string): Torrent {
   const pieceBytes = pieceBytesFor(contentBytes)
   const shape = { contentBytes, pieceBytes, pieceCount: Math.ceil(contentBytes / pieceBytes) }
-  const digestOf = (bytes: number) => createHash("sha1").update(Buffer.alloc(bytes)).digest()
-  const whole = digestOf(pieceBytes)
-  const last = digestOf(pieceBytesAt(shape, shape.pieceCount - 1))
+  const whole = digestOfZeros(pieceBytes)
+  const last = digestOfZeros(pieceBytesAt(shape, shape.pieceCount - 1))
   const pieceDigests = Buffer.concat([...Array.from({ length: shape.pieceCount - 1 }, () => whole), last])
   return makeTorrent({ name, contentBytes, pieceBytes, pieceDigests })
+}
+
+function digestOfZeros(byteCount: number): Buffer {
+  return createHash("sha1").update(Buffer.alloc(byteCount)).digest()
 }
 
 async function keepLayers(home: Home, torrents: readonly Torrent[]): Promise<void> {

@@ -37,7 +37,7 @@ test("pieces are verified in whatever order their blocks come, and however each 
         const from = piece * PIECE_BYTES
         const verified = assembly.verify(piece)
         assert.ok(verified?.bytes.equals(content.subarray(from, from + PIECE_BYTES)))
-        assert.deepEqual(verified.wrongBlocks, [])
+        assert.deepEqual(verified?.wrongBlocks, [])
         assembly.drop(piece)
       }
     }),

@@ -67,10 +67,14 @@ function comparable(message: WireMessage): unknown {
 function decodeInChunks(bytes: Buffer, cuts: readonly number[], bitfieldBytes = 300): unknown[] {
   const decoder = new MessageDecoder(bitfieldBytes)
   const messages: unknown[] = []
+  // As a dialled socket has it: all that is read comes into the same memory.
+  const shared = Buffer.alloc(bytes.length)
   const ends = [...new Set([...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])].sort((a, b) => a - b)
   let from = 0
   for (const end of ends) {
-    decoder.push(Buffer.from(bytes.subarray(from, end)), (message) => messages.push(comparable(message)))
+    const length = bytes.copy(shared, 0, from, end)
+    decoder.push(shared.subarray(0, length), (message) => messages.push(comparable(message)))
+    shared.fill(0xee)
     from = end
   }
   return messages
