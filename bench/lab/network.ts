@@ -3,14 +3,21 @@
  * sends on its own side, what it receives on the bridge's. Nothing outside can reach it, and it is gone after `close`.
  */
 import { availableParallelism } from "node:os"
+import { atATime } from "./at-a-time.ts"
 import { run } from "./command.ts"
 import { LAB_NETWORK, type LabHost } from "./hosts.ts"
-import { bridgeNamespace, hostNamespace, listNamespaces, namespacesOf, removeNamespaces } from "./namespaces.ts"
-import { shapingLine } from "./shaping.ts"
+import { labName, listNamespaces, ownNames, removeNamespaces } from "./leftovers.ts"
+import { delayLine, lossLines, shapingLine } from "./shaping.ts"
 
 export type NetworkOptions = {
   /** TCP congestion control of every host. */
   readonly congestion: string
+  /** Whether the kernel may pass on several segments of one connection as one unit; the links charge each of them with its headers all the same. */
+  readonly offload: boolean
+  /** One way, between any two. */
+  readonly delayMs: number
+  /** Share of packets, 0 to 1. */
+  readonly loss: number
 }
 
 export class LabNetwork {
@@ -24,19 +31,17 @@ export class LabNetwork {
   static async create(hosts: readonly LabHost[], options: NetworkOptions, pid = process.pid): Promise<LabNetwork> {
     const network = new LabNetwork(pid)
     try {
-      await run("ip", ["-batch", "-"], namespaceLines(hosts, pid))
       const bridge = bridgeNamespace(pid)
-      await run("ip", ["-n", bridge, "-batch", "-"], bridgeLines(hosts, pid))
       await run(
-        "tc",
-        ["-n", bridge, "-batch", "-"],
-        hosts.map((host) => `${shapingLine(deviceOf(host), host.downBytesPerSecond)}\n`).join(""),
+        "ip",
+        ["-batch", "-"],
+        batch([bridge, ...hosts.map((host) => hostNamespace(pid, host.number))].map((name) => `netns add ${name}`)),
       )
-      const waiting = [...hosts]
-      const configureSome = async () => {
-        for (let host = waiting.shift(); host !== undefined; host = waiting.shift()) await configureHost(host, options, pid)
-      }
-      await Promise.all(Array.from({ length: 2 * availableParallelism() }, configureSome))
+      await run("ip", ["-n", bridge, "-batch", "-"], batch(bridgeLines(hosts, options, pid)))
+      await run("tc", ["-n", bridge, "-batch", "-"], batch(hosts.map((host) => shapingLine(deviceOf(host), host.downBytesPerSecond))))
+      await run("nsenter", [...network.enterBridge(), "sh", "-c", BRIDGE_PASSES_BY_FIREWALL])
+      if (options.loss > 0) await network.#lose(hosts, options.loss)
+      await atATime(2 * availableParallelism(), hosts, async (host) => await configureHost(host, options, pid))
     } catch (error) {
       await network.close()
       throw error
@@ -44,24 +49,42 @@ export class LabNetwork {
     return network
   }
 
-  /** The words before a program's own that make it run on this host. The process is the program itself: no wrapper stays. */
+  /** The words of nsenter before a program's own that make it run on this host. The process becomes the program: no wrapper stays. */
   enter(host: LabHost): readonly string[] {
-    return ["nsenter", `--net=/run/netns/${hostNamespace(this.#pid, host.number)}`]
+    return [`--net=/run/netns/${hostNamespace(this.#pid, host.number)}`]
   }
 
   /** As `enter`, for the bridge: where all links can be watched. */
   enterBridge(): readonly string[] {
-    return ["nsenter", `--net=/run/netns/${bridgeNamespace(this.#pid)}`]
+    return [`--net=/run/netns/${bridgeNamespace(this.#pid)}`]
   }
 
   /** Ends what still runs in it. Doing it again is harmless. */
   async close(): Promise<void> {
-    await removeNamespaces(namespacesOf(await listNamespaces(), this.#pid))
+    await removeNamespaces(ownNames(await listNamespaces(), this.#pid))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+
+  async #lose(hosts: readonly LabHost[], share: number): Promise<void> {
+    try {
+      const lines = hosts.flatMap((host) => lossLines(deviceOf(host), share, SINK))
+      await run("tc", ["-n", bridgeNamespace(this.#pid), "-batch", "-"], batch(lines))
+    } catch (cause) {
+      throw new Error("this kernel can't lose packets at random: --loss needs its modules cls_bpf and act_mirred", { cause })
+    }
+  }
+}
+
+/** The namespace that holds the bridge and nothing else. */
+function bridgeNamespace(pid: number): string {
+  return labName(pid, "bridge")
+}
+
+function hostNamespace(pid: number, number: number): string {
+  return labName(pid, number)
 }
 
 /** The bridge's end of a host's link. */
@@ -69,17 +92,24 @@ export function deviceOf(host: Pick<LabHost, "number">): string {
   return `h${host.number}`
 }
 
-function namespaceLines(hosts: readonly LabHost[], pid: number): string {
-  return [bridgeNamespace(pid), ...hosts.map((host) => hostNamespace(pid, host.number))].map((name) => `netns add ${name}\n`).join("")
+/** Where lost packets go: a link whose other end hears nothing. */
+const SINK = "sink"
+/** The hosts' packets cross no firewall: where bridges are told to ask one, it costs CPU for nothing. */
+const BRIDGE_PASSES_BY_FIREWALL = "for each in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $each ] || echo 0 > $each; done"
+
+function batch(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join("")
 }
 
-/** `gso_max_segs 1`: what queues and travels are frames of 1,500 bytes, each with its headers, and not the kernel's large segments. */
-function bridgeLines(hosts: readonly LabHost[], pid: number): string {
+/** `gso_max_segs 1`: what queues and travels are frames of 1,500 bytes, and not the kernel's large segments. */
+function bridgeLines(hosts: readonly LabHost[], { offload }: NetworkOptions, pid: number): string[] {
+  const segments = offload ? "" : "gso_max_segs 1"
   const links = hosts.flatMap((host) => [
-    `link add ${deviceOf(host)} gso_max_segs 1 type veth peer name eth0 gso_max_segs 1 netns ${hostNamespace(pid, host.number)}`,
+    `link add ${deviceOf(host)} ${segments} type veth peer name eth0 ${segments} netns ${hostNamespace(pid, host.number)}`,
     `link set ${deviceOf(host)} master bridge up`,
   ])
-  return ["link add bridge type bridge stp_state 0 mcast_snooping 0", "link set bridge up", ...links].map((line) => `${line}\n`).join("")
+  const sink = [`link add ${SINK} type veth peer name ${SINK}-end`, `link set ${SINK} up`, `link set ${SINK}-end up`]
+  return ["link add bridge type bridge stp_state 0 mcast_snooping 0", "link set bridge up", ...sink, ...links]
 }
 
 /** The route names the congestion control: the kernel's default, and which ones it lets be chosen, stay as they are. */
@@ -87,13 +117,22 @@ async function configureHost(host: LabHost, options: NetworkOptions, pid: number
   const namespace = hostNamespace(pid, host.number)
   const lines = [
     "link set lo up",
+    // No IPv6, not even its own address.
     "link set eth0 addrgenmode none",
     `address add ${host.host}/16 broadcast + dev eth0 noprefixroute`,
     "link set eth0 up",
     `route add ${LAB_NETWORK} dev eth0 src ${host.host} congctl ${options.congestion}`,
     "route add 224.0.0.0/4 dev eth0",
-    "route add broadcast 255.255.255.255 dev eth0",
   ]
-  await run("ip", ["-n", namespace, "-batch", "-"], lines.map((line) => `${line}\n`).join(""))
-  await run("tc", ["-n", namespace, "-batch", "-"], `${shapingLine("eth0", host.upBytesPerSecond)}\n`)
+  await run("ip", ["-n", namespace, "-batch", "-"], batch(lines))
+  await run("tc", ["-n", namespace, "-batch", "-"], batch([shapingLine("eth0", host.upBytesPerSecond)]))
+  if (options.delayMs > 0) await delay(namespace, options.delayMs)
+}
+
+async function delay(namespace: string, delayMs: number): Promise<void> {
+  try {
+    await run("tc", ["-n", namespace, "-batch", "-"], batch([delayLine("eth0", delayMs)]))
+  } catch (cause) {
+    throw new Error("this kernel can't delay packets: --delay needs its module sch_netem (the simulator has delay everywhere)", { cause })
+  }
 }

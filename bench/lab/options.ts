@@ -11,6 +11,7 @@ export type LabOptions = {
   readonly repeat: number
   readonly limitSeconds: number | null
   readonly congestion: string
+  readonly offload: boolean
   readonly jsonPath: string | null
   readonly figuresDirectory: string | null
 }
@@ -25,6 +26,7 @@ ${scenarioHelp}
   --repeat N          runs of each; the median counts (1)
   --limit SECONDS     ends a run that takes longer (by transport: 10 s and many times the ideal)
   --congestion NAME   of TCP (cubic)
+  --offload           lets the kernel pass on several segments of a connection as one (less CPU; headers are charged all the same)
   --json FILE         everything that was measured
   --figures DIR       figures as SVG
   --help              this
@@ -42,6 +44,7 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
       repeat: { type: "string", default: "1" },
       limit: { type: "string" },
       congestion: { type: "string", default: "cubic" },
+      offload: { type: "boolean", default: false },
       json: { type: "string" },
       figures: { type: "string" },
       help: { type: "boolean", default: false },
@@ -59,6 +62,7 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
     repeat: count("--repeat", values.repeat),
     limitSeconds: values.limit === undefined ? null : count("--limit", values.limit),
     congestion: congestion(values.congestion),
+    offload: values.offload,
     jsonPath: values.json ?? null,
     figuresDirectory: values.figures ?? null,
   }

@@ -24,8 +24,11 @@ export class PeerProcess {
 
   constructor(host: LabHost, enter: readonly string[], command: PeerCommand) {
     this.host = host
-    const [program = "", ...words] = [...enter, command.program, ...command.words]
-    this.#child = spawn(program, words, { stdio: ["pipe", "pipe", "pipe"], detached: true, env: { ...process.env, ...command.env } })
+    this.#child = spawn("nsenter", [...enter, command.program, ...command.words], {
+      stdio: ["pipe", "pipe", "pipe"],
+      detached: true,
+      env: { ...process.env, ...command.env },
+    })
     const { stdin, stdout, stderr } = this.#child
     for (const { promise } of [this.#ready, this.#done, this.#report]) promise.catch(() => undefined)
     this.#child.on("error", (error) => this.#end(error))

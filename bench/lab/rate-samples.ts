@@ -3,7 +3,7 @@ import type { LinkSample } from "./link-counters.ts"
 import type { RateSamples } from "./result.ts"
 
 /** Intervals that are kept; a longer run has longer ones. */
-const INTERVALS_MAX = 1_000
+const INTERVALS_MAX = 500
 
 export function rateSamples(samples: readonly LinkSample[], intervalSeconds: number): RateSamples {
   const step = Math.max(1, Math.ceil((samples.length - 1) / INTERVALS_MAX))

@@ -34,12 +34,17 @@ export type RunResult = {
   readonly seconds: number
   /** Of all cores, 0 to 1, whoever used them. */
   readonly machineBusy: number
+  /** The same just before the start: other work than the run's. */
+  readonly machineBusyBefore: number
   readonly hosts: readonly HostResult[]
   readonly rates: RateSamples
 }
 
 /** Above this share of all cores the machine, and not the links, may be what limits a run. */
 export const CPU_BOUND_SHARE = 0.85
+
+/** Above this share of all cores, other work disturbs a run. */
+export const DISTURBED_SHARE = 0.2
 
 export type Figures = {
   readonly finished: number
@@ -57,6 +62,14 @@ export type Figures = {
   readonly cpuSeconds: number
   readonly cpuSecondsPerGigabyte: number
   readonly cpuBound: boolean
+}
+
+/** The run of the median ratio, the slower of two; one that did not finish counts as the slowest. @throws {RangeError} for none */
+export function medianRun(runs: readonly RunResult[]): RunResult {
+  const ratio = (run: RunResult) => figuresOf(run).ratio ?? Number.POSITIVE_INFINITY
+  const median = runs.toSorted((a, b) => (ratio(a) < ratio(b) ? -1 : 1))[runs.length >> 1]
+  if (median === undefined) throw new RangeError("the median of no runs")
+  return median
 }
 
 /** Those who are there from start to end on links of the usual rate: their time is the run's. */

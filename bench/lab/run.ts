@@ -10,7 +10,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import { idealSeconds, type Scenario } from "../scenario.ts"
-import { programPath } from "./command.ts"
+import { atATime } from "./at-a-time.ts"
 import { planHosts, type Fate, type LabHost } from "./hosts.ts"
 import { LinkCounters } from "./link-counters.ts"
 import { busyShare, cpuTime } from "./machine.ts"
@@ -30,6 +30,7 @@ export type RunParts = {
 
 export type RunOptions = {
   readonly congestion: string
+  readonly offload: boolean
   /** Ends a run that takes longer; null: by the transport's own measure. */
   readonly limitSeconds: number | null
   readonly signal: AbortSignal
@@ -41,9 +42,9 @@ const STARTING_AT_A_TIME = 8
 const READY_LIMIT_MS = 120_000
 const STOP_LIMIT_MS = 30_000
 /** Before the clock starts the machine has come to rest, or this time has passed. */
-const REST_SHARE = 0.3
-const REST_LIMIT_MS = 5_000
-const REST_PROBE_MS = 250
+const REST_SHARE = 0.1
+const REST_LIMIT_MS = 10_000
+const REST_PROBE_MS = 500
 const DOOMED: ReadonlySet<Fate> = new Set<Fate>(["killed", "leaving"])
 
 /**
@@ -59,7 +60,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   const directory = ending.adopt(await mkdtemp(join(parts.directory, `${transport.name}-`)), (path) =>
     rm(path, { recursive: true, force: true }),
   )
-  const network = ending.use(await LabNetwork.create(hosts, options))
+  const network = ending.use(await LabNetwork.create(hosts, { ...options, delayMs: scenario.delayMs, loss: scenario.loss }))
   ending.defer(async () => void (await Promise.all(peers.map((peer) => peer.kill()))))
   const seedDirectory = join(directory, "origin")
   await transport.prepare(content, seedDirectory)
@@ -67,7 +68,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
 
   const listeners = hosts.map(({ host }) => ({ host, port: LAB_PORT }))
   const origins = listeners.slice(0, scenario.origins)
-  const startPeer = async (host: LabHost): Promise<PeerProcess> => {
+  const startPeer = async (host: LabHost): Promise<void> => {
     const own = host.role === "origin" ? seedDirectory : join(directory, String(host.number))
     await mkdir(own, { recursive: true })
     const task: PeerTask = {
@@ -83,12 +84,11 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
     const peer = new PeerProcess(host, network.enter(host), transport.command(task, scenario))
     peers.push(peer)
     await within(READY_LIMIT_MS, peer.ready, signal, `${host.role} ${host.number} was not ready`)
-    return peer
   }
-  await startInTurn(hosts, startPeer)
+  await atATime(STARTING_AT_A_TIME, hosts, startPeer)
   peers.sort((a, b) => a.host.number - b.host.number)
   const holder = await watchBridge(network, ending)
-  await comeToRest(signal)
+  const machineBusyBefore = await comeToRest(signal)
 
   const counters = new LinkCounters(holder, hosts)
   ending.defer(() => counters.stop())
@@ -138,23 +138,15 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
     outcome: finished ? "finished" : "time-limit",
     seconds: (endMs - startMs) / 1_000,
     machineBusy,
+    machineBusyBefore,
     hosts: results,
     rates: rateSamples(counters.samples, SAMPLE_MS / 1_000),
   }
 }
 
-async function startInTurn(hosts: readonly LabHost[], start: (host: LabHost) => Promise<PeerProcess>): Promise<void> {
-  const waiting = [...hosts]
-  const startSome = async () => {
-    for (let host = waiting.shift(); host !== undefined; host = waiting.shift()) await start(host)
-  }
-  await Promise.all(Array.from({ length: STARTING_AT_A_TIME }, startSome))
-}
-
 /** The id of a process that stands in the bridge's namespace and does nothing: through it the links' counters are read. */
 async function watchBridge(network: LabNetwork, ending: AsyncDisposableStack): Promise<number> {
-  const [program = "", ...words] = [...network.enterBridge(), "cat"]
-  const holder = spawn(programPath(program) ?? program, words, { stdio: ["pipe", "pipe", "inherit"], detached: true })
+  const holder = spawn("nsenter", [...network.enterBridge(), "cat"], { stdio: ["pipe", "pipe", "inherit"], detached: true })
   const exited = once(holder, "exit")
   ending.defer(async () => {
     holder.stdin.destroy()
@@ -167,13 +159,14 @@ async function watchBridge(network: LabNetwork, ending: AsyncDisposableStack): P
   return holder.pid ?? Number.NaN
 }
 
-async function comeToRest(signal: AbortSignal): Promise<void> {
+/** How busy the machine was when it had come to rest, or would not: share of all cores, with work that is not this run's. */
+async function comeToRest(signal: AbortSignal): Promise<number> {
   const endMs = machineMs() + REST_LIMIT_MS
-  let before = cpuTime()
-  while (machineMs() < endMs) {
+  for (let before = cpuTime(); ;) {
     await pause(REST_PROBE_MS, undefined, { signal })
     const after = cpuTime()
-    if (busyShare(before, after) < REST_SHARE) return
+    const share = busyShare(before, after)
+    if (share < REST_SHARE || machineMs() > endMs) return share
     before = after
   }
 }

@@ -1,6 +1,6 @@
 /** Results as text for a terminal. */
 import type { Figures, RunResult } from "./result.ts"
-import { figuresOf, finishedSeconds, hostsOf, spread } from "./result.ts"
+import { DISTURBED_SHARE, figuresOf, finishedSeconds, hostsOf, spread } from "./result.ts"
 import { idealSeconds } from "../scenario.ts"
 
 type Column = { readonly title: string; readonly cell: (result: RunResult, figures: Figures) => string }
@@ -9,7 +9,7 @@ const number = (value: number | null | undefined, digits: number) => (value === 
 
 const columns: readonly Column[] = [
   { title: "transport", cell: (result) => result.transport },
-  { title: "hosts", cell: (_, figures) => `${figures.finished}/${figures.expected}` },
+  { title: "finished", cell: (_, { finished, expected }) => `${finished}/${expected}` },
   { title: "seconds", cell: (_, { ratio, seconds }) => (ratio === null ? "-" : number(seconds?.last, 2)) },
   { title: "ratio", cell: (_, { ratio }) => number(ratio, 3) },
   { title: "median s", cell: (_, { seconds }) => number(seconds?.median, 2) },
@@ -60,6 +60,8 @@ function remarks(result: RunResult): string[] {
   if (killed > 0) lines.push(`  ${transport}: ${killed} hosts were killed midway; the line above counts the rest`)
   const left = result.hosts.filter((host) => host.fate === "leaving").length
   if (left > 0) lines.push(`  ${transport}: ${left} origins were killed midway`)
+  if (result.machineBusyBefore > DISTURBED_SHARE)
+    lines.push(`  ${transport}: other work kept ${(result.machineBusyBefore * 100).toFixed(0)} % of the cores busy just before the start`)
   if (result.outcome === "time-limit")
     lines.push(
       `  ${transport}: ended after ${result.seconds.toFixed(0)} s, ${(result.seconds / idealSeconds(result.scenario)).toFixed(1)} times the ideal, before all had the file`,
