@@ -80,7 +80,7 @@ export function pieceBytesAt(torrent: Pick<Torrent, "contentBytes" | "pieceBytes
  * sooner; many of them cost messages.
  */
 export function pieceBytesFor(contentBytes: number): number {
-  let pieceBytes = 64 * 1024
+  let pieceBytes = 32 * 1024
   while (pieceBytes < 4 * 1024 * 1024 && contentBytes / pieceBytes > 2_000) pieceBytes *= 2
   return pieceBytes
 }

@@ -199,7 +199,7 @@ export class TorrentSession {
   wants(memberId: string, dialledBy: "us" | "them"): boolean {
     if (this.#closing.signal.aborted || memberId === this.#parts.memberId || this.#core.isBanned(memberId)) return false
     const existing = this.#byMember.get(memberId)
-    if (existing === undefined) return dialledBy === "us" || this.#links.size < this.#parts.maxPeers
+    if (existing === undefined) return dialledBy === "us" || this.#core.hasRoom
     const existingBy = existing.connection.dialled === null ? "them" : "us"
     if (existingBy === dialledBy) return dialledBy === "them"
     return this.#parts.memberId < memberId === (dialledBy === "us")

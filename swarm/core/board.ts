@@ -43,6 +43,8 @@ export class Board {
   /** Who sent which block of a piece that failed its digest, until it is held or one sender is to blame. */
   readonly #disputed = new Map<number, readonly (string | null)[]>()
   #verifyingCount = 0
+  /** The last search ended at a bound, not because there was nothing. */
+  #cutShort = false
   /** Someone reads the pieces in order: until then, the window is all of them. */
   #windowed = false
   #windowFirst = 0
@@ -143,10 +145,11 @@ export class Board {
   /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. `guided`: of pieces that it proposed. */
   take(peer: PeerState, guided: boolean): BlockSpan | null {
     if (peer.exhaustedAt === this.version) return null
+    this.#cutShort = false
     const partial = this.#usablePartial(peer, guided) ?? this.#begin(peer, guided)
     const block = partial?.takeOpen(peer.number) ?? null
     if (partial === null || block === null) {
-      peer.exhaustedAt = this.version
+      if (!this.#cutShort) peer.exhaustedAt = this.version
       return null
     }
     peer.current = partial
@@ -275,13 +278,17 @@ export class Board {
     for (const partial of this.#open) {
       if (this.#usable(partial, peer)) return partial
       seen += 1
-      if (seen === PARTIALS_SEEN) break
+      this.#cutShort = seen === PARTIALS_SEEN
+      if (this.#cutShort) break
     }
     return null
   }
 
   #begin(peer: PeerState, guided: boolean): PartialPiece | null {
-    if (this.#partials.size * this.shape.pieceBytes >= this.#limits.pendingBytes && !this.#giveUpOneUnasked()) return null
+    if (this.#partials.size * this.shape.pieceBytes >= this.#limits.pendingBytes && !this.#giveUpOneUnasked()) {
+      this.#cutShort = true
+      return null
+    }
     const piece = this.#choose(peer, guided)
     if (piece === null) return null
     this.#orderOf(piece).remove(piece, this.countOf(piece))

@@ -3,14 +3,15 @@
 export const defaultLimits = {
   /** Connections of one torrent. */
   peers: 200,
-  /** Peers unchoked at a time. */
-  uploadSlots: 100,
+  /** Peers served at a time: few, so that each has its piece soon and passes it on. */
+  uploadSlots: 4,
+  uploadSlotsMax: 100,
   /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */
   requestsQueued: 512,
   /** Messages of no use that a peer may send in a row, and what it regains each second. */
   uselessBurst: 5_000,
   uselessPerSecond: 2_000,
-  /** Proposals (BEP 6 suggest) kept of one peer. */
+  /** Proposals (BEP 6 suggest) kept of one peer; half of it are made. */
   suggestions: 64,
   /** Addresses remembered for one torrent, and taken from one message. */
   addresses: 2_000,
@@ -20,6 +21,8 @@ export const defaultLimits = {
 
   /** Requests in flight of one peer: at least, and at most. */
   requestsFloor: 2,
+  /** Asked of a peer whose rate is unknown: a piece, and no more than these blocks. */
+  requestsFirst: 16,
   requestsCeiling: 256,
   /** Requests in flight cover this time at the peer's rate, more where the path itself takes longer. */
   horizonMs: 250,
@@ -28,6 +31,8 @@ export const defaultLimits = {
   sharedHorizonMs: 1_000,
   /** All peers together may always have this many in flight. */
   sharedFloor: 64,
+  /** What a peer was found to have nothing of is looked for again: were a change ever missed, it would cost this time. */
+  afreshMs: 5_000,
   /** Bytes of pieces that are begun or being verified. */
   pendingBytes: 128 * 1024 * 1024,
   /** A peer that leaves requests without a block for this long loses them to others: at first, at least, at most. */
@@ -48,8 +53,16 @@ export const defaultLimits = {
   uploadTurnBytes: 256 * 1024,
   uploadTurnMs: 50,
   uploadTurnsInFlight: 2,
-  /** A choked peer that waits takes the slot of the one that had it longest. */
+  /** A turn in a slot, while others wait, is a piece and at least this time of the whole uplink. It ends at the latest after, and when idle for. */
+  slotMs: 25,
+  /** The next one served has least of so many, drawn at random of those who wait. */
+  slotDraws: 2,
+  /** More slots are tried for this time, and after a trial in vain not again for that. */
+  slotTrialMs: 1_000,
+  slotRestMs: 10_000,
   slotTurnMs: 10_000,
+  slotIdleMs: 200,
+  slotPauseMs: 2_000,
 
   /** Pieces that came within this time are told of together. */
   newsMs: 20,
@@ -59,9 +72,7 @@ export const defaultLimits = {
   /** First missing pieces of the window that go before everything else. */
   windowHeadPieces: 3,
   /** Pieces next in file order among which a holder of everything chooses what it proposes, for each peer. */
-  offerBandPerPeer: 4,
-  /** Pieces proposed to one peer: at least this many, and twice as many as its requests that wait. */
-  offersFloor: 1,
+  offerBandPerPeer: 16,
   /** A peer that proposes is asked for nothing else while what it proposed is on its way, and for this long after. */
   guidedMs: 150,
   /** A proposal that is not taken up in this time is made to another. */
@@ -69,7 +80,9 @@ export const defaultLimits = {
 
   /** Dialled until this many connections stand in all, and this many that we dialled; given addresses beyond that. */
   connectionsWanted: 12,
-  dialledWanted: 6,
+  dialledWanted: 3,
+  /** Taken of those who dial us, while pieces are missing, until this many stand in all. */
+  connectionsTaken: 20,
   givenWanted: 16,
   halfOpen: 8,
   redialFirstMs: 1_000,

@@ -22,7 +22,7 @@ export class PeerState {
 
   /** We choke the peer. */
   choking = true
-  chokedOrUnchokedAtMs: number
+  unchokedAtMs = 0
   /** The peer wants something from us. */
   interested = false
   /** The peer chokes us. */
@@ -35,6 +35,8 @@ export class PeerState {
   exhaustedAt = -1
   /** Pieces that it proposed (BEP 6 suggest), oldest first. */
   readonly suggested: number[] = []
+  /** It has pieces left to propose. */
+  proposes = false
   /** Until then it is asked for what it proposes and for nothing else: it has yet to send every piece once. */
   guidedUntilMs = 0
   /** The piece that it works on. */
@@ -59,6 +61,10 @@ export class PeerState {
   /** Blocks it asked for, in order. */
   readonly uploads: BlockSpan[] = []
   uploadTurns = 0
+  /** Sent in this turn in a slot. */
+  turnBytes = 0
+  /** It last had something of us, or was given its slot. */
+  lastServedAtMs = 0
   /** It was last seen waiting for bytes of ours. */
   servedAtMs = 0
   uploadingSinceMs = 0
@@ -85,7 +91,6 @@ export class PeerState {
     this.dialled = parts.dialled
     this.have = parts.have
     this.tolerance = tolerance
-    this.chokedOrUnchokedAtMs = nowMs
     this.lastBlockAtMs = nowMs
     this.lastHeardAtMs = nowMs
     this.lastSentAtMs = nowMs

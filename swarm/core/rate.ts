@@ -23,10 +23,14 @@ export class ReactiveRate {
     this.#bytes += bytes
   }
 
-  /** To be called about ten times a second. */
-  settle(nowMs: number): void {
+  /** To be called about ten times a second. `busy`: whether bytes were to be expected; time without does not slow the rate. */
+  settle(nowMs: number, busy = true): void {
     const tookMs = nowMs - this.#sinceMs
     if (tookMs < SETTLE_MIN_MS) return
+    if (!busy && this.#bytes === 0) {
+      this.#sinceMs = nowMs
+      return
+    }
     const now = (this.#bytes * 1000) / tookMs
     // Rises at once, so that requests in flight follow a link that opens; falls slowly, so that one pause does not starve it.
     const weight = now > this.#bytesPerSecond ? 0.7 : 1 - 2 ** (-tookMs / HALF_LIFE_MS)

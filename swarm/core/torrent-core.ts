@@ -18,6 +18,7 @@ import { Offers } from "./offers.ts"
 import { PeerState } from "./peer-state.ts"
 import type { Random } from "./random.ts"
 import { ReactiveRate } from "./rate.ts"
+import { UploadSlots } from "./upload-slots.ts"
 
 /** How often `tick` is due. */
 export const TICK_MS = 100
@@ -46,6 +47,7 @@ export class TorrentCore<Block> {
   readonly #board: Board
   readonly #limits: Limits
   readonly #addresses: AddressBook
+  readonly #random: Random
   readonly #peers = new Map<PeerNumber, PeerState>()
   /** Pieces to tell all peers of, together. */
   readonly #news: number[] = []
@@ -53,9 +55,9 @@ export class TorrentCore<Block> {
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
   #inFlight = 0
-  #unchokedCount = 0
-  #slotsTurnedAtMs = 0
+  readonly #slots: UploadSlots
   #newsToldAtMs = 0
+  #afreshAtMs = 0
   #taking = true
   #nowMs: number
   #effects: CoreEffect<Block>[] = []
@@ -66,9 +68,11 @@ export class TorrentCore<Block> {
   ) {
     this.#limits = { ...defaultLimits, ...options }
     this.#nowMs = parts.nowMs
+    this.#random = parts.random
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
+    this.#slots = new UploadSlots(this.#limits, parts.random, parts.nowMs)
     this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
   }
 
@@ -82,6 +86,14 @@ export class TorrentCore<Block> {
 
   get peerCount(): number {
     return this.#peers.size
+  }
+
+  /**
+   * Whether one more connection is taken that another dialled. Who still downloads keeps to about as many as all the others have: the more
+   * connections, the greater the share of what all send, and they end together only when their shares are equal.
+   */
+  get hasRoom(): boolean {
+    return this.#peers.size < (this.complete ? this.#limits.peers : Math.min(this.#limits.peers, this.#limits.connectionsTaken))
   }
 
   /** This member broke the rules before, too often or too badly. */
@@ -98,7 +110,7 @@ export class TorrentCore<Block> {
 
   /** For tests: how many pieces are in each state, and how many requests are in flight. */
   census(): ReturnType<Board["census"]> & { readonly inFlight: number; readonly unchoked: number } {
-    return { ...this.#board.census(), inFlight: this.#inFlight, unchoked: this.#unchokedCount }
+    return { ...this.#board.census(), inFlight: this.#inFlight, unchoked: this.#slots.taken }
   }
 
   /** Takes one event at a time that never runs backwards; returns what is to be done, in order. */
@@ -202,7 +214,8 @@ export class TorrentCore<Block> {
     const peer = this.#peers.get(number)
     if (peer === undefined) return
     this.#peers.delete(number)
-    if (!peer.choking) this.#unchokedCount -= 1
+    this.#slots.waitNoMore(peer)
+    if (!peer.choking) this.#slots.takeBack()
     for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, this.#nowMs)
     const hadRequests = peer.asked.size > 0
     this.#releaseAll(peer)
@@ -250,17 +263,20 @@ export class TorrentCore<Block> {
       case "choke":
         this.#useless(peer, "chokes")
         peer.chokes = true
+        peer.suggested.length = 0
         return
       case "unchoke":
         this.#useless(peer, "unchokes")
         peer.chokes = false
-        return this.#refill(peer)
+        // Whoever has something to propose does so before.
+        if (peer.suggested.length === 0) this.#endProposals(peer)
+        this.#refill(peer)
+        // Without anything to ask for, the slot is for others.
+        return this.#tellInterest(peer)
       case "interested":
       case "not-interested":
         this.#useless(peer, "changes of interest")
-        peer.interested = message.type === "interested"
-        this.#fillSlots()
-        return this.#offer(peer)
+        return this.#takeInterest(peer, message.type === "interested")
       case "have":
         return this.#takeHave(peer, message.piece)
       case "suggest":
@@ -338,6 +354,7 @@ export class TorrentCore<Block> {
       this.#useless(peer, "proposals")
     }
     peer.suggested.push(piece)
+    peer.proposes = true
     peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     peer.exhaustedAt = -1
     this.#refill(peer)
@@ -407,7 +424,7 @@ export class TorrentCore<Block> {
     const horizonMs = Number.isFinite(peer.shortestDelayMs)
       ? Math.min(limits.horizonMaxMs, Math.max(limits.horizonMs, 2 * peer.shortestDelayMs))
       : limits.horizonMs
-    const floor = this.#inFlight >= shared ? 1 : limits.requestsFloor
+    const floor = this.#inFlight >= shared ? 1 : Math.max(limits.requestsFloor, Math.min(limits.requestsFirst, this.#board.blocksPerPiece))
     const wanted = Math.ceil((peer.download.bytesPerSecond * horizonMs) / 1000 / this.#board.blockBytes)
     const room = Math.max(floor, Math.floor(shared - this.#inFlight + peer.asked.size))
     return Math.min(Math.max(floor, wanted), room, limits.requestsCeiling, peer.requestQueueLimit)
@@ -428,11 +445,14 @@ export class TorrentCore<Block> {
   #isGuided(peer: PeerState): boolean {
     if (peer.asked.size + peer.suggested.length > 0 && peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     const guided = this.#nowMs < peer.guidedUntilMs
-    if (!guided && peer.guidedUntilMs > 0) {
-      peer.guidedUntilMs = 0
-      peer.exhaustedAt = -1
-    }
+    if (!guided && peer.guidedUntilMs > 0) this.#endProposals(peer)
     return guided
+  }
+
+  #endProposals(peer: PeerState): void {
+    if (peer.guidedUntilMs > 0) peer.exhaustedAt = -1
+    peer.guidedUntilMs = 0
+    peer.proposes = false
   }
 
   #takeTwice(peer: PeerState): BlockSpan | null {
@@ -480,8 +500,10 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) this.#refill(peer)
   }
 
+  /** Who can't use a slot at this moment leaves it to others; where proposals come, there may be one. */
   #tellInterest(peer: PeerState): void {
-    const now = peer.useful > 0 && this.#taking ? "interested" : "not-interested"
+    const usable = peer.asked.size > 0 || peer.proposes || peer.exhaustedAt !== this.#board.version || this.#board.endGame
+    const now = peer.useful > 0 && this.#taking && usable ? "interested" : "not-interested"
     if (now === peer.told) return
     peer.told = now
     this.#send(peer, { type: now })
@@ -522,8 +544,6 @@ export class TorrentCore<Block> {
     }
     if (peer.uploads.length >= this.#limits.requestsQueued) throw misbehaved(`more than ${this.#limits.requestsQueued} requests at a time`)
     peer.uploads.push(span)
-    this.#offers?.spread(piece)
-    if (peer.offers.delete(piece)) this.#offer(peer)
     this.#upload(peer)
   }
 
@@ -537,19 +557,30 @@ export class TorrentCore<Block> {
   }
 
   #upload(peer: PeerState): void {
-    const turnBytes = Math.min(this.#limits.uploadTurnBytes, (peer.upload.bytesPerSecond * this.#limits.uploadTurnMs) / 1000)
+    const osTurnBytes = Math.min(this.#limits.uploadTurnBytes, (peer.upload.bytesPerSecond * this.#limits.uploadTurnMs) / 1000)
     while (peer.uploads.length > 0 && peer.uploadTurns < this.#limits.uploadTurnsInFlight) {
       let bytes = 0
       let count = 0
-      while (count < peer.uploads.length && (count === 0 || bytes < turnBytes)) {
-        bytes += peer.uploads[count]?.length ?? 0
+      let ended = false
+      while (count < peer.uploads.length && !ended && (count === 0 || bytes < osTurnBytes)) {
+        const span = peer.uploads[count]
+        if (span === undefined) break
+        bytes += span.length
         count += 1
+        peer.turnBytes += span.length
+        if (span.offset + span.length < pieceBytesAt(this.#board.shape, span.piece)) continue
+        this.#offers?.spread(span.piece)
+        peer.offers.delete(span.piece)
+        ended = this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes
       }
       if (peer.uploadTurns === 0) peer.uploadingSinceMs = this.#nowMs
       peer.uploadTurns += 1
       peer.lastSentAtMs = this.#nowMs
+      peer.lastServedAtMs = this.#nowMs
       this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
+      if (ended) return this.#passOn(peer)
     }
+    this.#offer(peer)
   }
 
   #uploaded(number: PeerNumber, bytes: number): void {
@@ -559,66 +590,75 @@ export class TorrentCore<Block> {
     peer.uploadTurns -= 1
     peer.uploadingSinceMs = this.#nowMs
     peer.upload.add(bytes)
+    this.#slots.sent(bytes)
     this.#upload(peer)
   }
 
-  /** Everyone is unchoked while there are slots; beyond, those that wait take turns. */
+  #takeInterest(peer: PeerState, interested: boolean): void {
+    peer.interested = interested
+    if (interested && peer.choking) this.#slots.wait(peer)
+    if (!interested) {
+      this.#slots.waitNoMore(peer)
+      if (!peer.choking) this.#choke(peer)
+    }
+    this.#fillSlots()
+  }
+
   #fillSlots(): void {
-    for (const peer of this.#peers.values()) {
-      if (!peer.choking || !peer.introducedPieces || peer.have.complete) continue
-      if (this.#unchokedCount >= this.#limits.uploadSlots && !this.#takeSlotFromIdle()) return
-      this.#setChoking(peer, false)
-    }
+    for (let peer = this.#slots.give(); peer !== null; peer = this.#slots.give()) this.#unchoke(peer)
   }
 
-  /** Someone who wants nothing gives way to one who does. */
-  #takeSlotFromIdle(): boolean {
-    const waits = [...this.#peers.values()].some((peer) => peer.choking && peer.interested)
-    if (!waits) return false
-    for (const peer of this.#peers.values())
-      if (!peer.choking && !peer.interested) {
-        this.#setChoking(peer, true)
-        return true
-      }
-    return false
+  /** The peer had its turn: another has the next. */
+  #passOn(peer: PeerState): void {
+    if (peer.choking || !this.#slots.someoneWaits) return
+    this.#choke(peer)
+    this.#fillSlots()
+    this.#slots.wait(peer)
   }
 
+  /** Turns that take too long, or of which nothing is made, end. */
   #turnSlots(): void {
-    if (this.#nowMs - this.#slotsTurnedAtMs < this.#limits.slotTurnMs) return
-    this.#slotsTurnedAtMs = this.#nowMs
-    const longest = (choking: boolean) => {
-      let found: PeerState | null = null
-      for (const peer of this.#peers.values()) {
-        if (peer.choking !== choking || (choking && !peer.interested)) continue
-        if (found === null || peer.chokedOrUnchokedAtMs < found.chokedOrUnchokedAtMs) found = peer
-      }
-      return found
+    if (!this.#slots.someoneWaits) return
+    for (const peer of this.#peers.values()) {
+      if (peer.choking) continue
+      // What it was sent may still be on its way; who asked for nothing needs nothing.
+      const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
+      const idle = peer.uploads.length === 0 && peer.uploadTurns === 0 && this.#nowMs - peer.lastServedAtMs >= idleMs
+      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#passOn(peer)
     }
-    const waiting = longest(true)
-    const served = longest(false)
-    if (waiting === null || served === null || this.#unchokedCount < this.#limits.uploadSlots) return
-    this.#setChoking(served, true)
-    this.#setChoking(waiting, false)
   }
 
-  #setChoking(peer: PeerState, choking: boolean): void {
-    peer.choking = choking
-    peer.chokedOrUnchokedAtMs = this.#nowMs
-    this.#unchokedCount += choking ? -1 : 1
-    this.#send(peer, { type: choking ? "choke" : "unchoke" })
-    if (!choking) return
+  #unchoke(peer: PeerState): void {
+    peer.choking = false
+    peer.unchokedAtMs = this.#nowMs
+    peer.lastServedAtMs = this.#nowMs
+    peer.turnBytes = 0
+    // Proposals first: the peer asks as soon as it may.
+    this.#offer(peer)
+    this.#send(peer, { type: "unchoke" })
+  }
+
+  #choke(peer: PeerState): void {
+    peer.choking = true
+    this.#slots.takeBack()
+    this.#send(peer, { type: "choke" })
     for (const span of peer.uploads.splice(0)) this.#send(peer, { type: "reject", ...span })
+    for (const piece of peer.offers.keys()) this.#offers?.giveBack(piece)
+    peer.offers.clear()
   }
 
   /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
-    const queuedPieces = Math.ceil((peer.uploads.length * this.#board.blockBytes) / this.#board.shape.pieceBytes)
-    const share = Math.floor(this.#offers.freeCount / (2 * this.#peers.size))
-    const wanted = Math.max(this.#limits.offersFloor, Math.min(this.#limits.suggestions / 2, share, 2 * queuedPieces))
+    const { pieceBytes } = this.#board.shape
+    // While others wait, what is left of its turn; else one more than it asked for.
+    const restBytes = Math.max(this.#slots.turnBytes, 1) - peer.turnBytes
+    const wanted = this.#slots.someoneWaits
+      ? Math.ceil(restBytes / pieceBytes)
+      : 1 + Math.ceil((peer.uploads.length * this.#board.blockBytes) / pieceBytes)
     while (peer.offers.size < wanted) {
       const piece = this.#offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
-      if (piece === null) return
+      if (piece === null || peer.offers.size >= this.#limits.suggestions / 2) return
       peer.offers.set(piece, this.#nowMs)
       this.#send(peer, { type: "suggest", piece })
     }
@@ -628,27 +668,35 @@ export class TorrentCore<Block> {
 
   #tick(): void {
     this.#download.settle(this.#nowMs)
+    const afresh = this.#nowMs - this.#afreshAtMs >= this.#limits.afreshMs
+    if (afresh) this.#afreshAtMs = this.#nowMs
     for (const peer of this.#peers.values()) {
-      peer.download.settle(this.#nowMs)
-      peer.upload.settle(this.#nowMs)
+      peer.download.settle(this.#nowMs, peer.asked.size > 0)
+      peer.upload.settle(this.#nowMs, peer.uploadTurns > 0)
       peer.tolerance = Math.min(this.#limits.uselessBurst, peer.tolerance + (this.#limits.uselessPerSecond * TICK_MS) / 1000)
       this.#lapseOffers(peer)
       if (this.#dropIfDead(peer)) continue
       this.#stall(peer)
+      if (afresh) peer.exhaustedAt = -1
       this.#tellInterest(peer)
       if (this.#nowMs - peer.lastExchangeAtMs >= this.#limits.peerExchangeMs) this.#exchangePeers(peer)
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
     this.#tellNews()
+    this.#slots.tick(this.#nowMs)
     this.#turnSlots()
     this.#refillAll()
     this.#dial()
   }
 
-  /** Tells of new pieces those who lack them. */
+  /** Tells of new pieces those who lack them, and several that propose pieces, so that none proposes what another has sent. */
   #tellNews(): void {
-    for (const peer of this.#peers.values())
-      for (const piece of this.#news) if (!peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+    let proposers = 0
+    for (const peer of this.#peers.values()) if (peer.proposes) proposers += 1
+    for (const peer of this.#peers.values()) {
+      const shares = peer.proposes && proposers > 1
+      for (const piece of this.#news) if (shares || !peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+    }
     this.#news.length = 0
     this.#newsToldAtMs = this.#nowMs
   }
@@ -710,17 +758,22 @@ export class TorrentCore<Block> {
     peer.lastExchangeAtMs = this.#nowMs
     const added: Address[] = []
     const dropped: Address[] = []
+    const most = this.#limits.addressesPerMessage / 2
     const present = new Set<string>()
+    let candidates = 0
     for (const other of this.#peers.values()) {
       if (other === peer || other.listen === null || other.key === peer.key) continue
       const name = formatAddress(other.listen)
       present.add(name)
-      if (peer.toldOf.has(name) || added.length >= this.#limits.addressesPerMessage / 2) continue
-      peer.toldOf.set(name, other.listen)
-      added.push(other.listen)
+      if (peer.toldOf.has(name)) continue
+      // Any of them as likely as another: were it the first, all would dial those.
+      candidates += 1
+      const place = candidates <= most ? candidates - 1 : this.#random.below(candidates)
+      if (place < most) added[place] = other.listen
     }
+    for (const address of added) peer.toldOf.set(formatAddress(address), address)
     for (const [name, address] of peer.toldOf) {
-      if (present.has(name) || dropped.length >= this.#limits.addressesPerMessage / 2) continue
+      if (present.has(name) || dropped.length >= most) continue
       peer.toldOf.delete(name)
       dropped.push(address)
     }

@@ -24,7 +24,7 @@ test("a peer that sent the whole of a corrupt piece is dropped and not admitted 
 
 /** Two peers sent two blocks each of a piece, which was corrupt. */
 function disputed(): Bench {
-  const bench = new Bench({ pieces: 1 })
+  const bench = new Bench({ pieces: 1, requestsFirst: 2 })
   bench.connect(1, "all")
   bench.connect(2, "all")
   for (const peer of [1, 2]) for (const span of bench.asked(peer)) bench.say(peer, { type: "block", ...span, block: "?" })

@@ -15,6 +15,8 @@ export class Bench {
   readonly core: TorrentCore<string>
   readonly effects: Effect[] = []
   nowMs = 0
+  /** For tests that play the operating system: effects seen so far. */
+  uploadsPlayed = 0
 
   constructor(options: { readonly pieces: number; readonly held?: "all" | readonly number[]; readonly seed?: number } & Partial<Limits>) {
     const { pieces, held = [], seed = 1, ...limits } = options

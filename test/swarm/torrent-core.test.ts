@@ -33,7 +33,7 @@ test("a piece that many peers get by `have` gives way to one that stays rare", (
 })
 
 test("a piece that was begun is finished before another is begun, by several peers together", () => {
-  const bench = new Bench({ pieces: 8 })
+  const bench = new Bench({ pieces: 8, requestsFirst: 2 })
   bench.connect(1, "all")
   const [first] = bench.asked(1)
   assert.ok(first)
@@ -118,10 +118,10 @@ test("a peer that goes leaves its requests to those that stay", () => {
   assert.equal(bench.core.census().inFlight, 0)
 })
 
-test("requests in flight follow the rate of the peer, from two up to the ceiling", () => {
+test("requests in flight follow the rate of the peer, from one piece up to the ceiling", () => {
   const bench = new Bench({ pieces: 2_000, requestsCeiling: 64 })
   bench.connect(1, "all")
-  assert.equal(bench.asked(1).length, 2)
+  assert.equal(bench.asked(1).length, 4)
   for (let round = 0; round < 100; round += 1) {
     for (const span of bench.asked(1)) bench.bring(1, span)
     bench.pass(100)
@@ -130,7 +130,7 @@ test("requests in flight follow the rate of the peer, from two up to the ceiling
 })
 
 test("a refused block is asked of another peer", () => {
-  const bench = new Bench({ pieces: 1, requestsFloor: 1 })
+  const bench = new Bench({ pieces: 1, requestsFloor: 1, requestsFirst: 1 })
   bench.connect(1, "all")
   const [span] = bench.asked(1)
   assert.ok(span)
@@ -140,8 +140,25 @@ test("a refused block is asked of another peer", () => {
   assert.ok(bench.core.complete)
 })
 
-test("everyone is unchoked while there are slots; beyond, those that wait take turns and requests of the choked are refused", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2, slotTurnMs: 1_000 })
+const askFor = (bench: Bench, peer: number, piece: number) => {
+  for (let block = 0; block < 4; block += 1) bench.say(peer, { type: "request", piece, offset: block * BLOCK_BYTES, length: BLOCK_BYTES })
+}
+
+/** The operating system takes all that is to be sent; returns the pieces whose last block was sent, in order. */
+function sendAll(bench: Bench): [peer: number, piece: number][] {
+  const done: [number, number][] = []
+  for (let at = bench.uploadsPlayed; at < bench.effects.length; at = bench.uploadsPlayed) {
+    const effect = bench.effects[at]
+    bench.uploadsPlayed += 1
+    if (effect?.kind !== "upload") continue
+    for (const block of effect.blocks) if (block.offset === 3 * BLOCK_BYTES) done.push([effect.peer, block.piece])
+    bench.step({ kind: "uploaded", peer: effect.peer, bytes: effect.blocks.length * BLOCK_BYTES })
+  }
+  return done
+}
+
+test("few are served at a time; while others wait a turn ends with a piece, what was asked beyond is refused, and the next has its turn", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2 })
   for (const peer of [1, 2, 3]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -150,19 +167,65 @@ test("everyone is unchoked while there are slots; beyond, those that wait take t
   assert.ok(!bench.sent(3).includes("unchoke"))
   bench.say(3, { type: "request", piece: 0, offset: 0, length: BLOCK_BYTES })
   assert.ok(bench.sent(3).includes("reject"))
-  bench.pass(1_100)
+  askFor(bench, 1, 0)
+  askFor(bench, 1, 1)
+  assert.deepEqual(sendAll(bench), [[1, 0]])
+  assert.deepEqual(
+    bench.sent(1).filter((type) => type === "choke" || type === "reject"),
+    ["choke", "reject", "reject", "reject", "reject"],
+  )
   assert.ok(bench.sent(3).includes("unchoke"))
-  assert.equal(bench.sent(1).filter((type) => type === "choke").length + bench.sent(2).filter((type) => type === "choke").length, 1)
   assert.equal(bench.core.census().unchoked, 2)
 })
 
-test("a slot of someone who wants nothing goes at once to someone who waits", () => {
+test("nobody is choked while nobody waits", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2 })
+  for (const peer of [1, 2]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  for (const piece of [0, 1, 2, 3]) askFor(bench, 1, piece)
+  assert.equal(sendAll(bench).length, 4)
+  assert.ok(!bench.sent(1).includes("choke"))
+})
+
+test("a slot of which nothing is made, or that is held too long, goes to someone who waits", () => {
+  for (const asksOnce of [false, true]) {
+    const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 1, slotIdleMs: 200, slotTurnMs: 1_000 })
+    for (const peer of [1, 2]) {
+      bench.connect(peer, "none")
+      bench.say(peer, { type: "interested" })
+    }
+    // The first block of a piece, and never its last.
+    if (asksOnce) bench.say(1, { type: "request", piece: 0, offset: 0, length: BLOCK_BYTES })
+    bench.pass(asksOnce ? 900 : 100)
+    assert.ok(!bench.sent(2).includes("unchoke"))
+    bench.pass(200)
+    assert.ok(bench.sent(2).includes("unchoke"))
+    assert.equal(bench.core.census().unchoked, 1)
+  }
+})
+
+test("a slot of someone who wants nothing any more goes at once to someone who waits", () => {
   const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 1 })
-  bench.connect(1, "none")
-  bench.connect(2, "none")
-  bench.say(2, { type: "interested" })
-  assert.ok(bench.sent(2).includes("unchoke"))
+  for (const peer of [1, 2]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  bench.say(1, { type: "not-interested" })
   assert.ok(bench.sent(1).includes("choke"))
+  assert.ok(bench.sent(2).includes("unchoke"))
+})
+
+test("who is given a slot and has nothing to ask for says so, and says when it has", () => {
+  const bench = new Bench({ pieces: 2, requestsFirst: 4 })
+  bench.connect(1, "all")
+  const [asked = 0] = piecesAsked(bench, 1)
+  const interest = () => bench.sent(2).findLast((type) => type.endsWith("interested"))
+  bench.connect(2, [asked])
+  assert.equal(interest(), "not-interested")
+  bench.say(2, { type: "have", piece: 1 - asked })
+  assert.equal(interest(), "interested")
 })
 
 test("uploads wait for the peer to take what was sent: two turns are out at most", () => {
@@ -191,6 +254,7 @@ test("a peer that takes nothing of what it asked for is dropped", () => {
 test("a cancelled request is answered with a refusal, once", () => {
   const bench = new Bench({ pieces: 1, held: "all" })
   bench.connect(1, "none")
+  bench.say(1, { type: "interested" })
   const span = (block: number) => ({ piece: 0, offset: block * BLOCK_BYTES, length: BLOCK_BYTES })
   for (const block of [0, 1, 2]) bench.say(1, { type: "request", ...span(block) })
   bench.say(1, { type: "cancel", ...span(2) })
@@ -233,30 +297,68 @@ test("a store that takes no more stops the download and not the upload", () => {
   assert.ok(bench.effects.some((effect) => effect.kind === "upload"))
 })
 
-test("a holder of everything proposes each piece to one peer before any to a second", () => {
-  const bench = new Bench({ pieces: 6, held: "all", offersFloor: 2 })
-  for (const peer of [1, 2, 3]) {
+test("a holder of everything sends each piece to one peer before any to a second", () => {
+  const bench = new Bench({ pieces: 12, held: "all", uploadSlots: 2 })
+  const peers = [1, 2, 3, 4]
+  for (const peer of peers) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
   }
-  const proposed = bench.effects.flatMap((effect) =>
-    effect.kind === "send" && effect.message.type === "suggest" ? [effect.message.piece] : [],
-  )
+  const sent: number[] = []
+  for (let seen = 0, round = 0; sent.length < 12 && round < 100; round += 1) {
+    const suggestions = bench.effects
+      .slice(seen)
+      .flatMap((effect) => (effect.kind === "send" && effect.message.type === "suggest" ? [[effect.peer, effect.message.piece]] : []))
+    seen = bench.effects.length
+    for (const [peer = 0, piece = 0] of suggestions) askFor(bench, peer, piece)
+    sent.push(...sendAll(bench).map(([, piece]) => piece))
+  }
   assert.deepEqual(
-    proposed.toSorted((a, b) => a - b),
-    [0, 1, 2, 3, 4, 5],
+    sent.toSorted((a, b) => a - b),
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
   )
 })
 
-test("a proposal to a peer that leaves is made to another", () => {
-  const bench = new Bench({ pieces: 2, held: "all", offersFloor: 2 })
-  bench.connect(1, "none")
-  bench.say(1, { type: "interested" })
-  bench.connect(2, "none")
-  bench.say(2, { type: "interested" })
-  assert.ok(!bench.sent(2).includes("suggest"))
-  bench.step({ kind: "gone", peer: 1 })
-  assert.equal(bench.sent(2).filter((type) => type === "suggest").length, 2)
+test("a proposal to a peer that leaves, or of which nothing was made in its turn, is made to another", () => {
+  for (const leaves of [true, false]) {
+    const bench = new Bench({ pieces: 1, held: "all", uploadSlots: 1, slotIdleMs: 200 })
+    for (const peer of [1, 2]) {
+      bench.connect(peer, "none")
+      bench.say(peer, { type: "interested" })
+    }
+    assert.ok(bench.sent(1).includes("suggest"))
+    assert.ok(!bench.sent(2).includes("suggest"))
+    if (leaves) bench.step({ kind: "gone", peer: 1 })
+    else bench.pass(300)
+    assert.ok(bench.sent(2).includes("suggest"))
+  }
+})
+
+test("of two that propose pieces each is told what came from elsewhere, one alone is not", () => {
+  const tell = (proposers: readonly number[]) => {
+    const bench = new Bench({ pieces: 4, newsMs: 0 })
+    for (const peer of [1, 2]) {
+      bench.connect(peer, "all", { unchokes: false })
+      if (proposers.includes(peer)) bench.say(peer, { type: "suggest", piece: peer })
+      bench.say(peer, { type: "unchoke" })
+    }
+    for (const span of bench.asked(1)) bench.bring(1, span)
+    return [1, 2].map((peer) => bench.sent(peer).includes("have"))
+  }
+  assert.deepEqual(tell([1, 2]), [true, true])
+  assert.deepEqual(tell([1]), [false, false])
+})
+
+test("a proposer is asked for what it proposes and for nothing else until a while after", () => {
+  const bench = new Bench({ pieces: 8, guidedMs: 300 })
+  bench.connect(1, "all", { unchokes: false })
+  bench.say(1, { type: "suggest", piece: 5 })
+  bench.say(1, { type: "unchoke" })
+  assert.deepEqual(piecesAsked(bench, 1), [5])
+  for (const span of bench.asked(1)) bench.bring(1, span)
+  assert.deepEqual(bench.asked(1), [])
+  bench.pass(400)
+  assert.ok(piecesAsked(bench, 1).length > 0)
 })
 
 test("addresses that were given are dialled first, failures again after growing pauses, and no more at a time than the bound", () => {

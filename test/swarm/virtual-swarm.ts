@@ -220,7 +220,8 @@ export class VirtualSwarm {
     const other = this.hosts.find((each) => formatAddress(each.address) === formatAddress(address))
     const linked = [...host.links.values()].some((link) => link.open && link.to === other)
     if (host.gone) return
-    if (other === undefined || other.gone || linked || other === host) return this.#happen(host, { kind: "dial-failed", address })
+    if (other === undefined || other.gone || !other.core.hasRoom || linked || other === host)
+      return this.#happen(host, { kind: "dial-failed", address })
     const number = host.nextNumber++
     const otherNumber = other.nextNumber++
     host.links.set(number, { to: other, toNumber: otherNumber, open: true })
