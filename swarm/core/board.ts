@@ -59,8 +59,10 @@ export class Board {
     this.#random = random
     this.#state = new Uint8Array(shape.pieceCount)
     this.#counts = new Uint16Array(shape.pieceCount)
-    this.#inWindow = new RarityOrder(shape.pieceCount)
-    this.#beyond = new RarityOrder(shape.pieceCount)
+    // Who holds everything when it starts needs no order: a server has hundreds of layers.
+    const ordered = held.complete ? 0 : shape.pieceCount
+    this.#inWindow = new RarityOrder(ordered)
+    this.#beyond = new RarityOrder(ordered)
     this.#windowEnd = shape.pieceCount
     const missing: number[] = []
     for (let piece = 0; piece < shape.pieceCount; piece += 1) {

@@ -44,15 +44,15 @@ export const defaultLimits = {
   /** A peer that says nothing at all for this long is dropped (BEP 3: keep-alives come every two minutes, ours every 30 s). */
   silentMs: 120_000,
   keepAliveMs: 30_000,
-  /** A peer that does not take one upload turn in this time is dropped. */
+  /** A peer that does not take one write in this time is dropped. */
   unreadMs: 30_000,
   /** After a refused request. */
   refusedPauseMs: 500,
 
-  /** One upload turn: at least a block, at most this; between them, this time at the peer's rate. */
-  uploadTurnBytes: 256 * 1024,
-  uploadTurnMs: 50,
-  uploadTurnsInFlight: 2,
+  /** One write: at least a block, at most this; between them, this time at the peer's rate. And so many at a time. */
+  writeBytes: 256 * 1024,
+  writeMs: 50,
+  writesInFlight: 2,
   /** A turn in a slot, while others wait, is a piece and at least this time of the whole uplink. It ends at the latest after, and when idle for. */
   slotMs: 25,
   /** The next one served has least of so many, drawn at random of those who wait. */

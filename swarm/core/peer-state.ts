@@ -60,14 +60,15 @@ export class PeerState {
 
   /** Blocks it asked for, in order. */
   readonly uploads: BlockSpan[] = []
-  uploadTurns = 0
+  /** Uploads that the operating system has not taken yet. */
+  writes = 0
   /** Sent in this turn in a slot. */
   turnBytes = 0
   /** It last had something of us, or was given its slot. */
   lastServedAtMs = 0
   /** It was last seen waiting for bytes of ours. */
   servedAtMs = 0
-  uploadingSinceMs = 0
+  writingSinceMs = 0
   readonly upload: ReactiveRate
   /** Pieces that we proposed and it has not asked for, and when. */
   readonly offers = new Map<number, number>()

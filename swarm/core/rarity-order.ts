@@ -24,7 +24,7 @@ export class RarityOrder {
   }
 
   has(piece: number): boolean {
-    return this.#position[piece] !== ABSENT
+    return (this.#position[piece] ?? ABSENT) !== ABSENT
   }
 
   insert(piece: number, count: number): void {

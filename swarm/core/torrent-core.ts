@@ -557,38 +557,44 @@ export class TorrentCore<Block> {
   }
 
   #upload(peer: PeerState): void {
-    const osTurnBytes = Math.min(this.#limits.uploadTurnBytes, (peer.upload.bytesPerSecond * this.#limits.uploadTurnMs) / 1000)
-    while (peer.uploads.length > 0 && peer.uploadTurns < this.#limits.uploadTurnsInFlight) {
-      let bytes = 0
-      let count = 0
-      let ended = false
-      while (count < peer.uploads.length && !ended && (count === 0 || bytes < osTurnBytes)) {
-        const span = peer.uploads[count]
-        if (span === undefined) break
-        bytes += span.length
-        count += 1
-        peer.turnBytes += span.length
-        if (span.offset + span.length < pieceBytesAt(this.#board.shape, span.piece)) continue
-        this.#offers?.spread(span.piece)
-        peer.offers.delete(span.piece)
-        ended = this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes
-      }
-      if (peer.uploadTurns === 0) peer.uploadingSinceMs = this.#nowMs
-      peer.uploadTurns += 1
+    const writeBytes = Math.min(this.#limits.writeBytes, (peer.upload.bytesPerSecond * this.#limits.writeMs) / 1000)
+    while (peer.uploads.length > 0 && peer.writes < this.#limits.writesInFlight) {
+      // Requests come one by one: while a write is out, they gather until they are worth another.
+      if (peer.writes > 0 && peer.uploads.length * this.#board.blockBytes < writeBytes / 2) break
+      const { count, endsTurn } = this.#nextWrite(peer, writeBytes)
+      if (peer.writes === 0) peer.writingSinceMs = this.#nowMs
+      peer.writes += 1
       peer.lastSentAtMs = this.#nowMs
       peer.lastServedAtMs = this.#nowMs
       this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
-      if (ended) return this.#passOn(peer)
+      if (endsTurn) return this.#passOn(peer)
     }
     this.#offer(peer)
+  }
+
+  /** How many of the blocks asked for go out together, noted as sent, and whether the peer's turn ends with them. */
+  #nextWrite(peer: PeerState, writeBytes: number): { readonly count: number; readonly endsTurn: boolean } {
+    let bytes = 0
+    let count = 0
+    for (const { piece, offset, length } of peer.uploads) {
+      if (count > 0 && bytes >= writeBytes) break
+      bytes += length
+      count += 1
+      peer.turnBytes += length
+      if (offset + length < pieceBytesAt(this.#board.shape, piece)) continue
+      this.#offers?.spread(piece)
+      peer.offers.delete(piece)
+      if (this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes) return { count, endsTurn: true }
+    }
+    return { count, endsTurn: false }
   }
 
   #uploaded(number: PeerNumber, bytes: number): void {
     this.statistics.uploadedBytes += bytes
     const peer = this.#peers.get(number)
     if (peer === undefined) return
-    peer.uploadTurns -= 1
-    peer.uploadingSinceMs = this.#nowMs
+    peer.writes -= 1
+    peer.writingSinceMs = this.#nowMs
     peer.upload.add(bytes)
     this.#slots.sent(bytes)
     this.#upload(peer)
@@ -623,7 +629,7 @@ export class TorrentCore<Block> {
       if (peer.choking) continue
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
-      const idle = peer.uploads.length === 0 && peer.uploadTurns === 0 && this.#nowMs - peer.lastServedAtMs >= idleMs
+      const idle = peer.uploads.length === 0 && peer.writes === 0 && this.#nowMs - peer.lastServedAtMs >= idleMs
       if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#passOn(peer)
     }
   }
@@ -672,7 +678,7 @@ export class TorrentCore<Block> {
     if (afresh) this.#afreshAtMs = this.#nowMs
     for (const peer of this.#peers.values()) {
       peer.download.settle(this.#nowMs, peer.asked.size > 0)
-      peer.upload.settle(this.#nowMs, peer.uploadTurns > 0)
+      peer.upload.settle(this.#nowMs, peer.writes > 0)
       peer.tolerance = Math.min(this.#limits.uselessBurst, peer.tolerance + (this.#limits.uselessPerSecond * TICK_MS) / 1000)
       this.#lapseOffers(peer)
       if (this.#dropIfDead(peer)) continue
@@ -703,7 +709,7 @@ export class TorrentCore<Block> {
 
   #lapseOffers(peer: PeerState): void {
     // While it is being served it comes to them in its turn.
-    if (peer.uploadTurns > 0) peer.servedAtMs = this.#nowMs
+    if (peer.writes > 0) peer.servedAtMs = this.#nowMs
     for (const [piece, offeredAtMs] of peer.offers) {
       if (this.#nowMs - Math.max(offeredAtMs, peer.servedAtMs) < this.#limits.offerLapsesMs) break
       peer.offers.delete(piece)
@@ -719,7 +725,7 @@ export class TorrentCore<Block> {
       this.#disconnect(peer, "silent", `nothing heard for ${quietMs} ms`)
       return true
     }
-    if (peer.uploadTurns === 0 || this.#nowMs - peer.uploadingSinceMs < this.#limits.unreadMs) return false
+    if (peer.writes === 0 || this.#nowMs - peer.writingSinceMs < this.#limits.unreadMs) return false
     this.#disconnect(peer, "unread", `took nothing for ${this.#limits.unreadMs} ms`)
     return true
   }
