@@ -65,7 +65,7 @@ export const defaultLimits = {
   slotPauseMs: 2_000,
 
   /** Pieces that came within this time are told of together. */
-  newsMs: 20,
+  newsMs: 100,
 
   /** Pieces ahead of the unpacker among which the rarest is chosen before all others. */
   windowPieces: 192,
