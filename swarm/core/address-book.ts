@@ -71,14 +71,14 @@ export class AddressBook {
     const entry = this.#entries.get(formatAddress(address))
     if (entry === undefined) return
     this.#leave(entry, "connected")
-    entry.failures = 0
   }
 
-  /** The connection that was dialled there, or came from there, has ended. */
-  ended(address: Address, how: "lost" | "exclude", nowMs: number): void {
+  /** The connection that was dialled there, or came from there, has ended. One that was short counts as one that failed. */
+  ended(address: Address, how: "lost" | "exclude", livedMs: number, nowMs: number): void {
     const entry = this.#entries.get(formatAddress(address))
     if (entry === undefined) return
     this.#leave(entry, "idle")
+    if (livedMs >= this.#limits.redialMaxMs) entry.failures = 0
     entry.excluded ||= how === "exclude"
     entry.failures += 1
     this.#postpone(entry, nowMs)

@@ -52,6 +52,8 @@ export type DisconnectReason =
   | "unread"
   /** Neither needs anything from the other. */
   | "both-complete"
+  /** Others need the place more. */
+  | "full"
 
 export type CoreEffect<Block> =
   | { readonly kind: "send"; readonly peer: PeerNumber; readonly message: ControlMessage }

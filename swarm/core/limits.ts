@@ -1,8 +1,9 @@
 /** Every number by which the core decides, in one place; bounds first, tuning after. */
 
 export const defaultLimits = {
-  /** Connections of one torrent. */
+  /** Connections of one torrent; where they are all taken, who was there for at least this time gives way to a newcomer. */
   peers: 200,
+  settledMs: 2_000,
   /** Peers served at a time: few, so that each has its piece soon and passes it on. */
   uploadSlots: 4,
   uploadSlotsMax: 100,

@@ -12,6 +12,7 @@ export class PeerState {
   readonly role: PeerRole
   readonly dialled: Address | null
   readonly have: Bitfield
+  readonly connectedAtMs: number
   /** The first message told what the peer has (BEP 6). */
   introducedPieces = false
   /** Where others can dial it; null until it says so. */
@@ -92,6 +93,7 @@ export class PeerState {
     this.dialled = parts.dialled
     this.have = parts.have
     this.tolerance = tolerance
+    this.connectedAtMs = nowMs
     this.lastBlockAtMs = nowMs
     this.lastHeardAtMs = nowMs
     this.lastSentAtMs = nowMs

@@ -90,10 +90,11 @@ export class TorrentCore<Block> {
 
   /**
    * Whether one more connection is taken that another dialled. Who still downloads keeps to about as many as all the others have: the more
-   * connections, the greater the share of what all send, and they end together only when their shares are equal.
+   * connections, the greater the share of what all send, and they end together only when their shares are equal. Who has everything takes any,
+   * and sends one away that knows its way by then.
    */
   get hasRoom(): boolean {
-    return this.#peers.size < (this.complete ? this.#limits.peers : Math.min(this.#limits.peers, this.#limits.connectionsTaken))
+    return this.complete || this.#peers.size < Math.min(this.#limits.peers, this.#limits.connectionsTaken)
   }
 
   /** This member broke the rules before, too often or too badly. */
@@ -174,9 +175,23 @@ export class TorrentCore<Block> {
     this.#peers.set(peer.number, peer)
     if (event.dialled !== null) this.#addresses.connected(event.dialled)
     if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
+    if (this.#peers.size > this.#limits.peers) {
+      const leaver = this.#whoKnowsOthers() ?? peer
+      this.#disconnect(leaver, "full", `${this.#limits.peers} peers at most`)
+      if (leaver === peer) return
+    }
     if (this.held.complete) this.#send(peer, { type: "have-all" })
     else if (this.held.count === 0) this.#send(peer, { type: "have-none" })
     else this.#send(peer, { type: "bitfield", bits: Uint8Array.from(this.held.bytes) })
+  }
+
+  /** The peer that has been here longest, long enough to have met others, and is not being served. */
+  #whoKnowsOthers(): PeerState | null {
+    for (const peer of this.#peers.values()) {
+      if (this.#nowMs - peer.connectedAtMs < this.#limits.settledMs) return null
+      if (peer.choking) return peer
+    }
+    return null
   }
 
   #introduced(event: CoreEvent<Block> & { kind: "introduced" }): void {
@@ -216,7 +231,8 @@ export class TorrentCore<Block> {
     this.#peers.delete(number)
     this.#slots.waitNoMore(peer)
     if (!peer.choking) this.#slots.takeBack()
-    for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, this.#nowMs)
+    const livedMs = this.#nowMs - peer.connectedAtMs
+    for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, livedMs, this.#nowMs)
     const hadRequests = peer.asked.size > 0
     this.#releaseAll(peer)
     this.#countPieces(peer, (piece) => this.#board.lower(piece))
