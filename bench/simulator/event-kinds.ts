@@ -1,0 +1,31 @@
+/** Kinds of events of the simulator: what their two numbers mean. */
+export const kinds = {
+  /** Slot of the wheel. */
+  ticks: 0,
+  /** Host. */
+  uplinkFree: 1,
+  /** Receiving end, block. */
+  block: 2,
+  /** Receiving end. */
+  small: 3,
+  /** End, bytes. */
+  uploaded: 4,
+  /** Host, piece. */
+  verified: 5,
+  /** Host with room in its port. */
+  portOpened: 6,
+  /** End. */
+  windowOpened: 7,
+  /** Attempt. */
+  dialArrived: 8,
+  /** Host whose processor is done with a handshake. */
+  greeted: 9,
+  /** Attempt. */
+  established: 10,
+  /** Attempt. */
+  dialFailed: 11,
+  /** End. */
+  gone: 12,
+  /** Position among the calls. */
+  call: 13,
+} as const

@@ -1,0 +1,80 @@
+/** What must hold of every host at every moment, and of a whole run at its end. Each check holds what a core says against what was counted outside of it. */
+import { defaultLimits } from "#swarm/core/limits.ts"
+import type { Cutting } from "./pieces.ts"
+import type { LinkEnd, VirtualHost } from "./virtual-host.ts"
+
+/** Time in which nothing went over a connection that owes an answer: far more than any queue or processor of the model takes. */
+const SILENCE_MAX_MS = 5_000
+
+/** Names the host, the time and the seed: with them, the run can be repeated. */
+export class InvariantViolation extends Error {
+  override readonly name = "InvariantViolation"
+
+  constructor(what: string, at: { readonly host: string; readonly nowMs: number; readonly seed: number }, options?: ErrorOptions) {
+    super(`${what} (${at.host}, after ${at.nowMs.toFixed(3)} ms, seed ${at.seed})`, options)
+  }
+}
+
+/** What is wrong with a host at this moment; null when nothing is. */
+export function wrongNow(host: VirtualHost, cutting: Cutting): string | null {
+  const { missing, partial, verifying, held, inFlight, unchoked } = host.core.census()
+  const { pieceCount } = cutting.shape
+  const { books } = host
+  const sum = missing + partial + verifying + held
+  if (sum !== pieceCount || Math.min(missing, partial, verifying, held) < 0)
+    return `${missing} pieces missing, ${partial} partial, ${verifying} being verified and ${held} held are not ${pieceCount}`
+  if (held !== books.storedPieces) return `${held} pieces held, but ${books.storedPieces} were stored`
+  if (verifying > books.verifyingPieces) return `${verifying} pieces said to be verified, but ${books.verifyingPieces} are`
+  if (partial < books.begunPieces) return `${partial} partial pieces, but blocks of ${books.begunPieces} are kept`
+  let unanswered = 0
+  for (const end of host.links.values()) unanswered += end.unanswered
+  if (inFlight < 0 || inFlight > unanswered) return `${inFlight} requests in flight, but ${unanswered} are on the wire`
+  if (inFlight > host.links.size * defaultLimits.requestsCeiling) return `${inFlight} requests in flight of ${host.links.size} peers`
+  if (unchoked < 0 || unchoked > host.links.size) return `${unchoked} peers unchoked of ${host.links.size}`
+  return null
+}
+
+/** A request that nobody will answer: its connection stands, and has been empty in both directions ever since. null when there is none. */
+export function lostRequest(host: VirtualHost, nowMs: number): string | null {
+  for (const end of host.links.values()) {
+    if (end.unanswered === 0 || end.other.host.frozen || !isSilent(end, nowMs) || !isSilent(end.other, nowMs)) continue
+    for (const [block, askedAtMs] of end.asked ?? [])
+      if (nowMs - askedAtMs > SILENCE_MAX_MS)
+        return `the request of block ${block} to ${end.other.host.name} is unanswered after ${(nowMs - askedAtMs).toFixed(0)} ms`
+  }
+  return null
+}
+
+function isSilent(end: LinkEnd, nowMs: number): boolean {
+  return (
+    end.queue.length === 0 &&
+    end.arriving.length === 0 &&
+    end.writtenBytes === end.arrivedBytes &&
+    nowMs - end.lastArrivalMs > SILENCE_MAX_MS
+  )
+}
+
+/** What is wrong with a host when all is over; null when nothing is. */
+export function wrongAtEnd(host: VirtualHost, cutting: Cutting): string | null {
+  const { books, core } = host
+  const { downloadedBytes, duplicateBytes, fromServersBytes, fromClientsBytes, uploadedBytes } = core.statistics
+  const { contentBytes } = cutting.shape
+  if (fromServersBytes + fromClientsBytes !== downloadedBytes)
+    return `${fromServersBytes} bytes from servers and ${fromClientsBytes} from clients are not the ${downloadedBytes} downloaded`
+  if (downloadedBytes !== books.deliveredBytes) return `${downloadedBytes} bytes downloaded, but ${books.deliveredBytes} were delivered`
+  if (downloadedBytes - duplicateBytes !== books.everKeptBytes)
+    return `${downloadedBytes} bytes downloaded less ${duplicateBytes} duplicate are not the ${books.everKeptBytes} kept`
+  if (uploadedBytes !== books.uploadedBytes) return `${uploadedBytes} bytes uploaded, but ${books.uploadedBytes} were reported`
+  if (!core.complete) return `only ${core.held.count} of ${cutting.shape.pieceCount} pieces`
+  if (host.wanted && books.keptBytes !== contentBytes) return `${books.keptBytes} bytes kept of a file of ${contentBytes}`
+  const { inFlight } = core.census()
+  if (inFlight !== 0) return `${inFlight} requests in flight when everything is there`
+  return null
+}
+
+/** Requests without an answer on connections that stand. */
+export function unansweredOf(ends: readonly LinkEnd[]): number {
+  let count = 0
+  for (const end of ends) if (end.open && !end.other.host.frozen) count += end.unanswered
+  return count
+}

@@ -1,0 +1,171 @@
+/** Plays one scenario in a virtual swarm. */
+import { pieceBytesFor, BLOCK_BYTES } from "#core/torrent.ts"
+import { seededRandom } from "#swarm/core/random.ts"
+import { planHosts, type LabHost } from "../lab/hosts.ts"
+import { idealSeconds, type Scenario } from "../scenario.ts"
+import { RateRecorder } from "./rate-recorder.ts"
+import type { SimulatedHost, SimulationResult } from "./result.ts"
+import { Trace } from "./trace.ts"
+import type { VirtualHost } from "./virtual-host.ts"
+import { VirtualSwarm } from "./virtual-swarm.ts"
+
+export type PlayOptions = {
+  /** null: as small as the size of the run allows. */
+  readonly blockBytes: number | null
+  /** Other hosts that each is told of at its start, as discovery would. */
+  readonly found: number
+  readonly trace: boolean
+  /** Simulated; null: many times the ideal. */
+  readonly limitSeconds: number | null
+}
+
+export type Progress = {
+  readonly simulatedSeconds: number
+  readonly wallSeconds: number
+  /** Share of all bytes that all hosts want, 0 to 1. */
+  readonly done: number
+}
+
+/** Blocks of a run that are simulated one by one; where there would be more, a block is a quarter of a piece. */
+const FINE_BLOCKS_MAX = 10_000_000
+const COARSE_BLOCKS_PER_PIECE = 4
+/** Every step of a swarm of this size is checked, and of larger ones one in so many. */
+const CHECKED_HOSTS_MAX = 200
+const CHECK_EVERY = 1_009
+const PROGRESS_MS = 1_000
+const LIMIT_IDEALS = 20
+const LIMIT_SECONDS_MIN = 60
+
+export function blockBytesFor(scenario: Pick<Scenario, "hosts" | "contentBytes">, pieceBytes: number): number {
+  const fine = (scenario.hosts * scenario.contentBytes) / BLOCK_BYTES <= FINE_BLOCKS_MAX
+  return fine ? BLOCK_BYTES : Math.max(BLOCK_BYTES, pieceBytes / COARSE_BLOCKS_PER_PIECE)
+}
+
+/** @throws {InvariantViolation} */
+export function playScenario(scenario: Scenario, options: PlayOptions, report: (progress: Progress) => void): SimulationResult {
+  const startedAt = performance.now()
+  const cpuBefore = process.threadCpuUsage()
+  const pieceBytes = scenario.pieceBytes ?? pieceBytesFor(scenario.contentBytes)
+  const blockBytes = options.blockBytes ?? blockBytesFor(scenario, pieceBytes)
+  const trace = options.trace ? new Trace() : null
+  const swarm = new VirtualSwarm({
+    contentBytes: scenario.contentBytes,
+    pieceBytes,
+    blockBytes,
+    seed: scenario.seed,
+    delayMs: scenario.delayMs,
+    loss: scenario.loss,
+    checkEvery: scenario.hosts <= CHECKED_HOSTS_MAX ? 1 : CHECK_EVERY,
+    ...(trace === null ? {} : { trace }),
+  })
+  const plans = planHosts(scenario)
+  const started = startHosts(swarm, scenario, plans, options.found)
+  const recorder = new RateRecorder(swarm, scenario)
+  const limitMs = (options.limitSeconds ?? Math.max(LIMIT_SECONDS_MIN, LIMIT_IDEALS * idealSeconds(scenario))) * 1_000
+  const wantedBytes = scenario.hosts * scenario.contentBytes
+  let reportAt = startedAt + PROGRESS_MS
+  let countdown = PROGRESS_EVENTS
+  const done = () => {
+    countdown -= 1
+    if (countdown === 0) {
+      countdown = PROGRESS_EVENTS
+      const now = performance.now()
+      if (now >= reportAt) {
+        reportAt = now + PROGRESS_MS
+        const keptBytes = swarm.hosts.reduce((sum, host) => sum + host.books.keptBytes, 0)
+        report({ simulatedSeconds: swarm.nowMs / 1_000, wallSeconds: (now - startedAt) / 1_000, done: keptBytes / wantedBytes })
+      }
+    }
+    return swarm.allDone() && started.late === 0
+  }
+  const finished = swarm.run(done, limitMs)
+  const endMs = swarm.nowMs
+  const { linksPerHost, rates } = recorder.stop()
+  const wireBytes = swarm.hosts.reduce((sum, { up }) => sum + up.blockBytes + up.smallBytes, 0)
+  const smallBytes = swarm.hosts.reduce((sum, { up }) => sum + up.smallBytes, 0)
+  if (finished) swarm.finish()
+  const cpu = process.threadCpuUsage(cpuBefore)
+  return {
+    scenario,
+    pieceBytes,
+    pieceCount: swarm.cutting.shape.pieceCount,
+    blockBytes,
+    found: options.found,
+    outcome: finished ? "finished" : "time-limit",
+    seconds: endMs / 1_000,
+    wallSeconds: (performance.now() - startedAt) / 1_000,
+    cpuSeconds: (cpu.user + cpu.system) / 1e6,
+    residentBytes: process.resourceUsage().maxRSS * 1_024,
+    eventCount: swarm.eventCount,
+    stepCount: swarm.stepCount,
+    smallShare: smallBytes / Math.max(1, wireBytes),
+    linksPerHost,
+    hosts: plans.map((plan) => reportOf(plan, started.hosts.get(plan.number) ?? null)),
+    rates,
+    digest: trace?.digest() ?? null,
+  }
+}
+
+/** The clock on the wall is read once in so many events. */
+const PROGRESS_EVENTS = 4_096
+
+type Started = { readonly hosts: Map<number, VirtualHost>; late: number }
+
+/** As the lab: everyone is there and waits, then learns where the origins are; some die and some come midway. */
+function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly LabHost[], found: number): Started {
+  const random = seededRandom(scenario.seed * 13 + 5)
+  const origins = plans.filter((plan) => plan.role === "origin")
+  const started: Started = { hosts: new Map(), late: plans.filter((plan) => plan.fate === "late").length }
+  const addressOf = (plan: LabHost) => ({ host: plan.host, port: 7_000 })
+  const add = (plan: LabHost) => {
+    const host = swarm.add({
+      name: `${plan.role} ${plan.number}`,
+      role: plan.role === "origin" ? "server" : "client",
+      holds: plan.role === "origin" ? "all" : "nothing",
+      upBytesPerSecond: plan.upBytesPerSecond,
+      downBytesPerSecond: plan.downBytesPerSecond,
+      host: plan.host,
+    })
+    started.hosts.set(plan.number, host)
+    return host
+  }
+  const begin = (plan: LabHost) => {
+    const host = started.hosts.get(plan.number) ?? add(plan)
+    if (plan.role === "origin") return
+    if (scenario.window) swarm.read(host)
+    if (found > 0) swarm.happen(host, { kind: "addresses", from: null, given: false, addresses: others(host) })
+    swarm.tell(host, origins.map(addressOf))
+  }
+  const others = (host: VirtualHost) => {
+    const present = swarm.hosts.filter((other) => other !== host && other.role === "client" && !other.gone)
+    const chosen = Array.from({ length: Math.min(found, present.length) }, () => present[random.below(present.length)])
+    return chosen.flatMap((other) => other?.address ?? [])
+  }
+  for (const plan of plans) if (plan.fate !== "late") add(plan)
+  for (const plan of plans) if (plan.fate !== "late") begin(plan)
+  swarm.at((idealSeconds(scenario) * 1_000) / 2, () => {
+    for (const plan of plans) {
+      const host = started.hosts.get(plan.number)
+      if ((plan.fate === "killed" || plan.fate === "leaving") && host !== undefined) swarm.kill(host)
+      if (plan.fate !== "late") continue
+      begin(plan)
+      started.late -= 1
+    }
+  })
+  return started
+}
+
+function reportOf(plan: LabHost, host: VirtualHost | null): SimulatedHost {
+  const { number, role, fate } = plan
+  const statistics = host?.core.statistics
+  return {
+    number,
+    role,
+    fate,
+    startedAtSeconds: (host?.startedAtMs ?? 0) / 1_000,
+    seconds: host === null || host.doneAtMs === null ? null : (host.doneAtMs - host.startedAtMs) / 1_000,
+    downloadedBytes: statistics?.downloadedBytes ?? 0,
+    uploadedBytes: statistics?.uploadedBytes ?? 0,
+    duplicateBytes: statistics?.duplicateBytes ?? 0,
+  }
+}
