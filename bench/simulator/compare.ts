@@ -23,11 +23,12 @@ export function comparisonTable(measured: readonly RunResult[], predicted: reado
     const lab = figuresOf(run)
     const result = predicted[index]
     const simulated = result === undefined ? null : simulationFigures(result)
-    const error = lab.ratio === null || simulated?.ratio == null ? null : simulated.ratio / lab.ratio - 1
+    const predictedRatio = simulated?.ratio ?? null
+    const error = lab.ratio === null || predictedRatio === null ? null : predictedRatio / lab.ratio - 1
     return [
       String(run.scenario.hosts),
       ratio(lab.ratio),
-      ratio(simulated?.ratio ?? null),
+      ratio(predictedRatio),
       error === null ? "-" : `${error >= 0 ? "+" : ""}${(error * 100).toFixed(1)} %`,
       lab.originCopies.toFixed(2),
       simulated === null ? "-" : simulated.originCopies.reduce((sum, each) => sum + each, 0).toFixed(2),

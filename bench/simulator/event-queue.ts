@@ -113,10 +113,6 @@ export class EventQueue {
   #grow(): void {
     const before = this.#times.length
     const capacity = 2 * before
-    const grown = <Values extends Float64Array | Int32Array | Uint8Array>(values: Values, empty: Values): Values => {
-      empty.set(values)
-      return empty
-    }
     this.#times = grown(this.#times, new Float64Array(capacity))
     this.#orders = grown(this.#orders, new Float64Array(capacity))
     this.#slots = grown(this.#slots, new Int32Array(capacity))
@@ -126,4 +122,9 @@ export class EventQueue {
     this.#free = grown(this.#free, new Int32Array(capacity))
     for (let slot = before; slot < capacity; slot += 1) this.#free[slot] = slot
   }
+}
+
+function grown<Values extends Float64Array | Int32Array | Uint8Array>(values: Values, empty: Values): Values {
+  empty.set(values)
+  return empty
 }

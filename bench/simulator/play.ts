@@ -6,7 +6,7 @@ import { idealSeconds, type Scenario } from "../scenario.ts"
 import { RateRecorder } from "./rate-recorder.ts"
 import type { SimulatedHost, SimulationResult } from "./result.ts"
 import { Trace } from "./trace.ts"
-import type { VirtualHost } from "./virtual-host.ts"
+import { HOST_PORT, type VirtualHost } from "./virtual-host.ts"
 import { VirtualSwarm } from "./virtual-swarm.ts"
 
 export type PlayOptions = {
@@ -116,7 +116,6 @@ function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly Lab
   const random = seededRandom(scenario.seed * 13 + 5)
   const origins = plans.filter((plan) => plan.role === "origin")
   const started: Started = { hosts: new Map(), late: plans.filter((plan) => plan.fate === "late").length }
-  const addressOf = (plan: LabHost) => ({ host: plan.host, port: 7_000 })
   const add = (plan: LabHost) => {
     const host = swarm.add({
       name: `${plan.role} ${plan.number}`,
@@ -134,7 +133,10 @@ function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly Lab
     if (plan.role === "origin") return
     if (scenario.window) swarm.read(host)
     if (found > 0) swarm.happen(host, { kind: "addresses", from: null, given: false, addresses: others(host) })
-    swarm.tell(host, origins.map(addressOf))
+    swarm.tell(
+      host,
+      origins.map(({ host: address }) => ({ host: address, port: HOST_PORT })),
+    )
   }
   const others = (host: VirtualHost) => {
     const present = swarm.hosts.filter((other) => other !== host && other.role === "client" && !other.gone)

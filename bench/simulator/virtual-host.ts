@@ -6,6 +6,9 @@ import type { TorrentCore } from "#swarm/core/torrent-core.ts"
 import type { HostBooks } from "./host-books.ts"
 import type { SmallMessage } from "./network-model.ts"
 
+/** Where every host listens. */
+export const HOST_PORT = 7_000
+
 /** What carries a block here: whether it is as it should be. */
 export type VirtualBlock = "true" | "false"
 
@@ -165,7 +168,7 @@ export class VirtualHost {
     this.index = index
     this.name = options.name
     this.role = options.role
-    this.address = { host: options.host ?? `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, port: 7_000 }
+    this.address = { host: options.host ?? `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, port: HOST_PORT }
     this.core = parts.core
     this.wanted = options.holds === "nothing"
     this.maxPeers = parts.maxPeers
