@@ -9,6 +9,9 @@ const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 const nowMs = () => Number(process.hrtime.bigint()) / 1e6
 const commands = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 
+/** It goes through all its connections for every block: at 12 hosts on 20 Mbit/s links 5 took half the time of 50, and 10 three quarters. */
+const MAX_CONNECTIONS = 6
+
 const client = new WebTorrent({
   dht: false,
   tracker: false,
@@ -17,7 +20,7 @@ const client = new WebTorrent({
   natUpnp: false,
   natPmp: false,
   utp: false,
-  maxConns: 500,
+  maxConns: MAX_CONNECTIONS,
   torrentPort: task.listen.port,
 })
 const fail = (error) => {
@@ -43,9 +46,9 @@ if (command === "start") {
   say({
     kind: "report",
     report: {
-      downloadedBytes: torrent.downloaded,
+      downloadedBytes: torrent.received,
       uploadedBytes: torrent.uploaded,
-      duplicateBytes: task.role === "host" && torrent.done ? Math.max(0, torrent.downloaded - torrent.length) : 0,
+      duplicateBytes: task.role === "host" && torrent.done ? Math.max(0, torrent.received - torrent.length) : 0,
       cpuSeconds: (cpu.user + cpu.system) / 1e6,
       residentBytes: process.resourceUsage().maxRSS * 1024,
       contentPath: task.role === "host" && torrent.done ? join(task.directory, torrent.name) : null,

@@ -7,7 +7,7 @@ import type { Transport } from "./transport.ts"
 
 export const libtorrent: Transport = {
   name: "libtorrent",
-  settings: "plain TCP, unlimited unchoke slots; hosts are given everyone's address",
+  settings: "plain TCP, 10 connections, short queues, all unchoked; hosts are given everyone's address",
   residentBytesPerHost: 60e6,
   missing: () => (spawnSync(PYTHON, ["-c", "import libtorrent"]).status === 0 ? null : "python3-libtorrent"),
   refuses: () => null,

@@ -8,7 +8,7 @@ const PACKAGE = join(import.meta.dirname, "../../../node_modules/webtorrent/pack
 
 export const webtorrent: Transport = {
   name: "webtorrent",
-  settings: "rarest first, plain TCP; hosts are given everyone's address",
+  settings: "rarest first, plain TCP, 6 connections; hosts are given everyone's address",
   residentBytesPerHost: 200e6,
   missing: () => (existsSync(PACKAGE) ? null : "the npm package webtorrent"),
   refuses: () => null,
