@@ -1,6 +1,6 @@
 /**
  * Connecting: round trips, and a turn of each end's processor. As the swarm's shell does it: two hosts keep one connection, of two that were dialled from
- * different ends that of the lower member id stays, and a host with as many peers as it takes refuses more, after the handshake.
+ * different ends that of the lower member id stays, and a host without room refuses more, after the handshake.
  */
 import { kinds } from "./event-kinds.ts"
 import type { EventQueue } from "./event-queue.ts"
@@ -91,8 +91,8 @@ export class Handshakes {
 
 /** Whether `from` and `to` are to be connected by what `from` dialled. `instead` of one that stands, of two that were dialled from different ends. */
 export function verdictOf(from: VirtualHost, to: VirtualHost): "connect" | "instead" | "refuse" {
-  if (from === to) return "refuse"
+  if (from === to || from.core.isBanned(to.name) || to.core.isBanned(from.name)) return "refuse"
   const existing = from.links.get(to.index)
-  if (existing === undefined) return to.links.size < to.maxPeers ? "connect" : "refuse"
+  if (existing === undefined) return to.core.hasRoom ? "connect" : "refuse"
   return !existing.dialled && from.index < to.index ? "instead" : "refuse"
 }

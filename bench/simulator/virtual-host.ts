@@ -13,7 +13,7 @@ export const HOST_PORT = 7_000
 export type VirtualBlock = "true" | "false"
 
 /** What a swarm needs of a core. */
-export type HostCore = Pick<TorrentCore<VirtualBlock>, "step" | "census" | "complete" | "held" | "statistics" | "peerCount">
+export type HostCore = Pick<TorrentCore<VirtualBlock>, "step" | "census" | "complete" | "held" | "statistics" | "hasRoom" | "isBanned">
 
 export type VirtualHostOptions = {
   readonly name: string
@@ -134,7 +134,6 @@ export class VirtualHost {
   readonly core: HostCore
   /** Has not everything from the start. */
   readonly wanted: boolean
-  readonly maxPeers: number
   readonly up: Uplink
   readonly down: Downlink
   readonly books: HostBooks
@@ -158,7 +157,6 @@ export class VirtualHost {
     options: VirtualHostOptions,
     parts: {
       core: HostCore
-      maxPeers: number
       up: Uplink
       down: Downlink
       books: HostBooks
@@ -171,7 +169,6 @@ export class VirtualHost {
     this.address = { host: options.host ?? `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, port: HOST_PORT }
     this.core = parts.core
     this.wanted = options.holds === "nothing"
-    this.maxPeers = parts.maxPeers
     this.up = parts.up
     this.down = parts.down
     this.books = parts.books

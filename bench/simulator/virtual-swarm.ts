@@ -120,7 +120,6 @@ export class VirtualSwarm {
     if (options.holds === "all") books.storedPieces = shape.pieceCount
     const host = new VirtualHost(index, options, {
       core: this.#options.makeCore?.(core, index) ?? core,
-      maxPeers: options.limits?.peers ?? defaultLimits.peers,
       up: new Uplink(upRate, Math.max(model.sendBufferBytesMin, (upRate * model.sendBufferMs) / 1_000)),
       down: new Downlink(downRate, portQueueMs(downRate)),
       books,
