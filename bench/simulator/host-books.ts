@@ -17,6 +17,9 @@ export class HostBooks {
   storedPieces = 0
   /** Pieces of which some block is kept and that are neither whole nor being verified. */
   begunPieces = 0
+  /** Requests without an answer, and connections, that the core was not told the end of. */
+  unanswered = 0
+  knownPeers = 0
   /** Payload that came over connections that stood. */
   deliveredBytes = 0
   /** Payload whose upload was reported to the core. */

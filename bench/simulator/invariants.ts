@@ -26,11 +26,10 @@ export function wrongNow(host: VirtualHost, cutting: Cutting): string | null {
   if (held !== books.storedPieces) return `${held} pieces held, but ${books.storedPieces} were stored`
   if (verifying > books.verifyingPieces) return `${verifying} pieces said to be verified, but ${books.verifyingPieces} are`
   if (partial < books.begunPieces) return `${partial} partial pieces, but blocks of ${books.begunPieces} are kept`
-  let unanswered = 0
-  for (const end of host.links.values()) unanswered += end.unanswered
-  if (inFlight < 0 || inFlight > unanswered) return `${inFlight} requests in flight, but ${unanswered} are on the wire`
-  if (inFlight > host.links.size * defaultLimits.requestsCeiling) return `${inFlight} requests in flight of ${host.links.size} peers`
-  if (unchoked < 0 || unchoked > host.links.size) return `${unchoked} peers unchoked of ${host.links.size}`
+  if (inFlight < 0 || inFlight > books.unanswered) return `${inFlight} requests in flight, but ${books.unanswered} are on the wire`
+  const known = books.knownPeers
+  if (inFlight > known * defaultLimits.requestsCeiling) return `${inFlight} requests in flight of ${known} peers`
+  if (unchoked < 0 || unchoked > known) return `${unchoked} peers unchoked of ${known}`
   return null
 }
 

@@ -24,7 +24,7 @@ export class Network {
   readonly #queue: EventQueue
   readonly #cutting: Cutting
   readonly #costs: WireCosts
-  readonly #path: Path
+  readonly path: Path
   readonly #random: Random
   /** Whether TCP's window can be what limits a connection: on a path without delay or loss the ports' queues do. */
   readonly #windowed: boolean
@@ -41,7 +41,7 @@ export class Network {
     this.#cutting = parts.cutting
     this.#costs = parts.costs
     this.#random = parts.random
-    this.#path = path
+    this.path = path
     this.#windowed = path.delayMs > 0 || path.loss > 0
     const { segmentBytes, windowBytesMax, lossWindow } = parts.costs.model
     this.#windowMaxBytes = Math.min(windowBytesMax, path.loss === 0 ? windowBytesMax : (lossWindow * segmentBytes) / Math.sqrt(path.loss))
@@ -55,7 +55,7 @@ export class Network {
 
   /** From a small message written by `from` until `to` has it, and back, as links and ports are now. */
   roundTripMs(from: VirtualHost, to: VirtualHost): number {
-    return 2 * (this.#path.delayMs + this.#costs.model.hostMs) + this.#portWaitMs(from.down) + this.#portWaitMs(to.down)
+    return 2 * (this.path.delayMs + this.#costs.model.hostMs) + this.#portWaitMs(from.down) + this.#portWaitMs(to.down)
   }
 
   /** One write of blocks. */
@@ -179,7 +179,7 @@ export class Network {
   #send(end: LinkEnd, block: number, bytes: number): void {
     const { up } = end.host
     const { down } = end.other.host
-    const { delayMs, loss } = this.#path
+    const { delayMs, loss } = this.path
     const wireBytes = (bytes === this.#cutting.blockBytes ? this.#fullBlockWireBytes : this.#costs.blockBytes(bytes)) / (1 - loss)
     const startMs = Math.max(this.nowMs, up.freeAtMs)
     const sentMs = startMs + wireBytes * up.msPerByte
@@ -247,7 +247,7 @@ export class Network {
   #sendSmall(end: LinkEnd, messages: SmallMessage[]): void {
     let messageBytes = 0
     for (const message of messages) messageBytes += this.#costs.messageBytes(message)
-    const wireBytes = this.#costs.smallBytes(messageBytes) / (1 - this.#path.loss)
+    const wireBytes = this.#costs.smallBytes(messageBytes) / (1 - this.path.loss)
     const { up } = end.host
     const { down } = end.other.host
     const { segmentBytes, frameOverheadBytes, framesQueuedPerSender } = this.#costs.model
@@ -258,8 +258,8 @@ export class Network {
     up.smallBytes += wireBytes
     const portMs = this.#portWaitMs(down)
     down.freeAtMs = Math.max(down.freeAtMs, this.nowMs) + wireBytes * down.msPerByte
-    let arrivalMs = this.nowMs + (Number.isFinite(ownQueueMs) ? ownQueueMs : 0) + sendMs + this.#path.delayMs + portMs
-    if (this.#path.loss > 0 && this.#isLost(1)) arrivalMs += this.#retransmitMs()
+    let arrivalMs = this.nowMs + (Number.isFinite(ownQueueMs) ? ownQueueMs : 0) + sendMs + this.path.delayMs + portMs
+    if (this.path.loss > 0 && this.#isLost(1)) arrivalMs += this.#retransmitMs()
     arrivalMs = Math.max(arrivalMs, end.lastArrivalMs)
     end.lastArrivalMs = arrivalMs
     end.arriving.push(messages)
@@ -293,26 +293,26 @@ export class Network {
 
   /** Time that a block takes besides: further round trips when it is larger than the window, and one for a loss. */
   #windowMs(end: LinkEnd, bytes: number, tripMs: number): number {
-    const roundTripMs = Math.max(2 * this.#path.delayMs, tripMs)
+    const roundTripMs = Math.max(2 * this.path.delayMs, tripMs)
     let rounds = 0
     let windowBytes = end.windowBytes
     for (let leftBytes = bytes - windowBytes; leftBytes > 0; leftBytes -= windowBytes) {
       windowBytes = Math.min(this.#windowMaxBytes, 2 * windowBytes)
       rounds += 1
     }
-    let ms = rounds * 2 * this.#path.delayMs
-    if (this.#path.loss > 0 && this.#isLost(bytes / this.#costs.model.segmentBytes)) ms += roundTripMs
+    let ms = rounds * 2 * this.path.delayMs
+    if (this.path.loss > 0 && this.#isLost(bytes / this.#costs.model.segmentBytes)) ms += roundTripMs
     return ms
   }
 
   /** Whether any of so many packets is lost. */
   #isLost(packets: number): boolean {
-    return this.#random.below(1 << 24) / (1 << 24) < 1 - (1 - this.#path.loss) ** packets
+    return this.#random.below(1 << 24) / (1 << 24) < 1 - (1 - this.path.loss) ** packets
   }
 
   /** A lost packet that no other follows is sent again after Linux's shortest time. */
   #retransmitMs(): number {
-    return this.#costs.model.retransmitMinMs + 2 * this.#path.delayMs
+    return this.#costs.model.retransmitMinMs + 2 * this.path.delayMs
   }
 }
 

@@ -49,6 +49,8 @@ export class LinkEnd {
   readonly dialled: boolean
   other: LinkEnd = this
   open = true
+  /** Its core was told that it is gone. */
+  isForgotten = false
 
   /** Written by one event and not yet sent off: one write, as the shell's. */
   gathered: SmallMessage[] | null = null

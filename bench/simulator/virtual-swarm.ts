@@ -279,7 +279,7 @@ export class VirtualSwarm {
         this.#dialFailed(a)
         break
       case kinds.gone:
-        this.#step(this.#end(a).host, { kind: "gone", peer: a })
+        this.#gone(this.#end(a))
         break
       case kinds.call:
         this.#calls[a]?.()
@@ -427,7 +427,6 @@ export class VirtualSwarm {
     switch (effect.kind) {
       case "send": {
         const end = this.#end(effect.peer)
-        if (!end.open) return
         if (effect.message.type === "request") this.#asked(end, this.cutting.blockOf(effect.message))
         return this.#gather(end, effect.message)
       }
@@ -499,6 +498,7 @@ export class VirtualSwarm {
 
   #asked(end: LinkEnd, block: number): void {
     end.unanswered += 1
+    end.host.books.unanswered += 1
     if (end.asked === null) return
     if (end.asked.has(block)) throw this.#violation(end.host, `block ${block} is asked twice of ${end.other.host.name}`)
     end.asked.set(block, this.nowMs)
@@ -506,6 +506,7 @@ export class VirtualSwarm {
 
   #answered(end: LinkEnd, block: number): void {
     end.unanswered -= 1
+    end.host.books.unanswered -= 1
     const known = end.asked === null || end.asked.delete(block)
     if (!known || end.unanswered < 0)
       throw this.#violation(end.other.host, `answered ${end.host.name} for block ${block} and was not asked`)
@@ -521,7 +522,10 @@ export class VirtualSwarm {
     const verdict = to.gone || to.frozen ? "refuse" : verdictOf(from, to)
     if (verdict === "refuse") return this.#step(from, { kind: "dial-failed", address })
     const existing = from.links.get(to.index)
-    if (existing !== undefined) this.#cut(existing)
+    if (existing !== undefined) {
+      this.#cut(existing)
+      for (const each of [existing, existing.other]) this.#gone(each)
+    }
     const first = this.#ends.length
     const exact = (index: number) => this.hosts.length <= EXACT_HOSTS_MAX || index % EXACT_EVERY === 0
     const windowBytes = this.network.firstWindowBytes
@@ -538,6 +542,7 @@ export class VirtualSwarm {
 
   #connected(end: LinkEnd, dialled: Address | null): void {
     const { name: key, role } = end.other.host
+    end.host.books.knownPeers += 1
     this.#step(end.host, { kind: "connected", peer: end.number, key, role, dialled })
     this.#gather(end, { type: "introduction" })
   }
@@ -547,15 +552,26 @@ export class VirtualSwarm {
     if (attempt !== null) this.#step(attempt.from, { kind: "dial-failed", address: attempt.address })
   }
 
+  /** Breaks a connection: `end`'s host knows it at once, the other when the news came over the path. */
   #cut(end: LinkEnd): void {
     if (!end.open) return
     for (const each of [end, end.other]) {
       this.network.close(each)
-      each.unanswered = 0
-      each.asked?.clear()
       each.host.links.delete(each.other.host.index)
-      this.#queue.push(this.nowMs + (this.#options.delayMs ?? 0), kinds.gone, each.number, 0)
     }
+    this.#queue.push(this.nowMs, kinds.gone, end.number, 0)
+    this.#queue.push(this.nowMs + this.network.path.delayMs, kinds.gone, end.other.number, 0)
+  }
+
+  #gone(end: LinkEnd): void {
+    if (end.isForgotten) return
+    end.isForgotten = true
+    const { books } = end.host
+    this.#step(end.host, { kind: "gone", peer: end.number })
+    books.knownPeers -= 1
+    books.unanswered -= end.unanswered
+    end.unanswered = 0
+    end.asked?.clear()
   }
 
   #violation(host: VirtualHost | null, what: string, cause?: unknown): InvariantViolation {
