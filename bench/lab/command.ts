@@ -8,13 +8,20 @@ import { text } from "node:stream/consumers"
 /** Where Debian keeps the tools of administrators, which a user's PATH may lack. */
 const SYSTEM_PATHS = ["/usr/sbin", "/sbin"]
 
+export type RunOptions = {
+  /** What it reads; nothing without. */
+  readonly input?: string
+  /** Beside this process's own. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 /** What it printed. @throws {Error} when it can't be run or ends with another code than 0 */
-export async function run(program: string, words: readonly string[], input = ""): Promise<string> {
-  const child = spawn(programPath(program) ?? program, words, { stdio: ["pipe", "pipe", "pipe"] })
+export async function run(program: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
+  const child = spawn(programPath(program) ?? program, words, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...options.env } })
   const exited = once(child, "exit")
   // A program that ends without reading its input is told by its code.
   child.stdin.on("error", () => undefined)
-  child.stdin.end(input)
+  child.stdin.end(options.input)
   const [output, complaint] = await Promise.all([text(child.stdout), text(child.stderr), exited])
   if (child.exitCode !== 0)
     throw new Error(
@@ -36,4 +43,10 @@ export function programPath(program: string): string | null {
     }
   }
   return null
+}
+
+/** Gives `ip` or `tc` many lines at once, in a network namespace or, with null, in this process's own. What they printed. */
+export async function batch(program: "ip" | "tc", namespace: string | null, lines: readonly string[]): Promise<string> {
+  const where = namespace === null ? [] : ["-n", namespace]
+  return await run(program, [...where, "-batch", "-"], { input: lines.map((line) => `${line}\n`).join("") })
 }

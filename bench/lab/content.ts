@@ -1,5 +1,6 @@
 /** The file that every run gives out: random bytes, so that nothing on the way can make them fewer. */
 import { createHash, randomFillSync } from "node:crypto"
+import { createReadStream } from "node:fs"
 import { open, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { makeTorrent, pieceBytesFor } from "#core/torrent.ts"
@@ -24,4 +25,11 @@ export async function makeContent(scenario: Pick<Scenario, "contentBytes" | "pie
   const torrent = makeTorrent({ name: "content", contentBytes, pieceBytes, pieceDigests: Buffer.concat(digests) })
   await writeFile(infoPath, torrent.infoBytes)
   return { torrent, contentPath, infoPath, sha256: whole.digest("hex") }
+}
+
+/** SHA-256 of a file, hex. @throws the signal's reason */
+export async function sha256Of(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256")
+  for await (const part of createReadStream(path, { highWaterMark: 1 << 20, signal })) hash.update(part as Buffer)
+  return hash.digest("hex")
 }

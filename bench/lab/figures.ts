@@ -36,12 +36,8 @@ function timeChart(medians: readonly RunResult[]): string {
 
 function ratesChart(run: RunResult): string {
   const rows = run.rates.receivedBytesPerSecond.filter((_, index) => run.hosts[index]?.role === "host")
-  const intervals = run.rates.receivedBytesPerSecond[0]?.length ?? 0
   const points = (at: (interval: number) => number) =>
-    Array.from({ length: intervals }, (_, interval): [number, number] => [
-      (interval + 1) * run.rates.intervalSeconds,
-      megabits(at(interval)),
-    ])
+    run.rates.atSeconds.map((seconds, interval): [number, number] => [seconds, megabits(at(interval))])
   const mean = points((interval) => rows.reduce((sum, row) => sum + (row[interval] ?? 0), 0) / Math.max(1, rows.length))
   return lineChart({
     title: `What each of ${run.scenario.hosts} hosts receives with ${run.transport}, ${describe(run)}`,

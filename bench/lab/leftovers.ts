@@ -5,7 +5,7 @@
 import { readdir, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { isRunning } from "#store/process.ts"
-import { run } from "./command.ts"
+import { batch, run } from "./command.ts"
 
 const FORM = /^imagegrid-lab-(\d{1,10})-/
 
@@ -46,9 +46,17 @@ export async function listNamespaces(): Promise<string[]> {
 /** Ends what still runs in them and removes them, their links and their routes. */
 export async function removeNamespaces(names: readonly string[]): Promise<void> {
   if (names.length === 0) return
-  const listings = await run("ip", ["-batch", "-"], names.map((name) => `netns pids ${name}\n`).join(""))
+  const listings = await batch(
+    "ip",
+    null,
+    names.map((name) => `netns pids ${name}`),
+  )
   for (const pid of listings.split("\n").filter((line) => /^\d+$/.test(line))) killQuietly(Number(pid))
-  await run("ip", ["-batch", "-"], names.map((name) => `netns delete ${name}\n`).join(""))
+  await batch(
+    "ip",
+    null,
+    names.map((name) => `netns delete ${name}`),
+  )
 }
 
 function killQuietly(pid: number): void {

@@ -4,6 +4,8 @@ import { deviceOf } from "./network.ts"
 import type { LabHost } from "./hosts.ts"
 import { machineMs } from "./peer-protocol.ts"
 
+const SAMPLE_MS = 250
+
 /** Of one host, since its link was made: frames with their headers, as the shaping counts them. */
 export type LinkBytes = { readonly sentBytes: number; readonly receivedBytes: number }
 
@@ -37,17 +39,20 @@ export class LinkCounters {
     this.#hosts = hosts
   }
 
-  start(intervalMs: number): void {
-    this.sample()
-    this.#timer = setInterval(() => this.sample(), intervalMs)
+  start(): void {
+    this.#sample()
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS)
   }
 
-  sample(): void {
-    this.samples.push({ atMs: machineMs(), links: parseLinkBytes(readFileSync(this.#path, "utf8"), this.#hosts) })
-  }
-
+  /** Takes a last sample. Doing it again is harmless. */
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer)
+    if (this.#timer === null) return
+    clearInterval(this.#timer)
     this.#timer = null
+    this.#sample()
+  }
+
+  #sample(): void {
+    this.samples.push({ atMs: machineMs(), links: parseLinkBytes(readFileSync(this.#path, "utf8"), this.#hosts) })
   }
 }

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os"
 import { atATime } from "./at-a-time.ts"
-import { run } from "./command.ts"
+import { batch, run } from "./command.ts"
 import { LAB_NETWORK, type LabHost } from "./hosts.ts"
 import { labName, listNamespaces, ownNames, removeNamespaces } from "./leftovers.ts"
 import { delayLine, lossLines, shapingLine } from "./shaping.ts"
@@ -32,13 +32,18 @@ export class LabNetwork {
     const network = new LabNetwork(pid)
     try {
       const bridge = bridgeNamespace(pid)
-      await run(
+      const names = [bridge, ...hosts.map((host) => hostNamespace(pid, host.number))]
+      await batch(
         "ip",
-        ["-batch", "-"],
-        batch([bridge, ...hosts.map((host) => hostNamespace(pid, host.number))].map((name) => `netns add ${name}`)),
+        null,
+        names.map((name) => `netns add ${name}`),
       )
-      await run("ip", ["-n", bridge, "-batch", "-"], batch(bridgeLines(hosts, options, pid)))
-      await run("tc", ["-n", bridge, "-batch", "-"], batch(hosts.map((host) => shapingLine(deviceOf(host), host.downBytesPerSecond))))
+      await batch("ip", bridge, bridgeLines(hosts, options, pid))
+      await batch(
+        "tc",
+        bridge,
+        hosts.map((host) => shapingLine(deviceOf(host), host.downBytesPerSecond)),
+      )
       await run("nsenter", [...network.enterBridge(), "sh", "-c", BRIDGE_PASSES_BY_FIREWALL])
       if (options.loss > 0) await network.#lose(hosts, options.loss)
       await atATime(2 * availableParallelism(), hosts, async (host) => await configureHost(host, options, pid))
@@ -71,7 +76,7 @@ export class LabNetwork {
   async #lose(hosts: readonly LabHost[], share: number): Promise<void> {
     try {
       const lines = hosts.flatMap((host) => lossLines(deviceOf(host), share, SINK))
-      await run("tc", ["-n", bridgeNamespace(this.#pid), "-batch", "-"], batch(lines))
+      await batch("tc", bridgeNamespace(this.#pid), lines)
     } catch (cause) {
       throw new Error("this kernel can't lose packets at random: --loss needs its modules cls_bpf and act_mirred", { cause })
     }
@@ -97,10 +102,6 @@ const SINK = "sink"
 /** The hosts' packets cross no firewall: where bridges are told to ask one, it costs CPU for nothing. */
 const BRIDGE_PASSES_BY_FIREWALL = "for each in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $each ] || echo 0 > $each; done"
 
-function batch(lines: readonly string[]): string {
-  return lines.map((line) => `${line}\n`).join("")
-}
-
 /** `gso_max_segs 1`: what queues and travels are frames of 1,500 bytes, and not the kernel's large segments. */
 function bridgeLines(hosts: readonly LabHost[], { offload }: NetworkOptions, pid: number): string[] {
   const segments = offload ? "" : "gso_max_segs 1"
@@ -124,14 +125,14 @@ async function configureHost(host: LabHost, options: NetworkOptions, pid: number
     `route add ${LAB_NETWORK} dev eth0 src ${host.host} congctl ${options.congestion}`,
     "route add 224.0.0.0/4 dev eth0",
   ]
-  await run("ip", ["-n", namespace, "-batch", "-"], batch(lines))
-  await run("tc", ["-n", namespace, "-batch", "-"], batch([shapingLine("eth0", host.upBytesPerSecond)]))
+  await batch("ip", namespace, lines)
+  await batch("tc", namespace, [shapingLine("eth0", host.upBytesPerSecond)])
   if (options.delayMs > 0) await delay(namespace, options.delayMs)
 }
 
 async function delay(namespace: string, delayMs: number): Promise<void> {
   try {
-    await run("tc", ["-n", namespace, "-batch", "-"], batch([delayLine("eth0", delayMs)]))
+    await batch("tc", namespace, [delayLine("eth0", delayMs)])
   } catch (cause) {
     throw new Error("this kernel can't delay packets: --delay needs its module sch_netem (the simulator has delay everywhere)", { cause })
   }

@@ -5,7 +5,7 @@ import type { RateSamples } from "./result.ts"
 /** Intervals that are kept; a longer run has longer ones. */
 const INTERVALS_MAX = 500
 
-export function rateSamples(samples: readonly LinkSample[], intervalSeconds: number): RateSamples {
+export function rateSamples(samples: readonly LinkSample[]): RateSamples {
   const step = Math.max(1, Math.ceil((samples.length - 1) / INTERVALS_MAX))
   const kept = samples.filter((_, index) => index % step === 0)
   const rows = (of: "sentBytes" | "receivedBytes") =>
@@ -17,7 +17,7 @@ export function rateSamples(samples: readonly LinkSample[], intervalSeconds: num
       }),
     )
   return {
-    intervalSeconds: intervalSeconds * step,
+    atSeconds: kept.slice(1).map((sample) => Math.round(sample.atMs - (kept[0]?.atMs ?? 0)) / 1_000),
     receivedBytesPerSecond: rows("receivedBytes"),
     sentBytesPerSecond: rows("sentBytes"),
   }

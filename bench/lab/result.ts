@@ -19,7 +19,8 @@ export type HostResult = {
 }
 
 export type RateSamples = {
-  readonly intervalSeconds: number
+  /** Ends of the intervals, since the start. */
+  readonly atSeconds: readonly number[]
   /** One row a host, in the order of the hosts: received in each interval, bytes a second. */
   readonly receivedBytesPerSecond: readonly (readonly number[])[]
   readonly sentBytesPerSecond: readonly (readonly number[])[]
@@ -32,7 +33,7 @@ export type RunResult = {
   readonly outcome: "finished" | "time-limit"
   /** From the start until the last had it or the run was ended. */
   readonly seconds: number
-  /** Of all cores, 0 to 1, whoever used them. */
+  /** Of all cores, 0 to 1, whoever used them, until the last of the usual hosts had it. */
   readonly machineBusy: number
   /** The same just before the start: other work than the run's. */
   readonly machineBusyBefore: number

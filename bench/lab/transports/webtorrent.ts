@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs"
 import { link, mkdir } from "node:fs/promises"
 import { join } from "node:path"
+import { compileOnce, nodePeer } from "./node-peer.ts"
 import type { Transport } from "./transport.ts"
 
 const PACKAGE = join(import.meta.dirname, "../../../node_modules/webtorrent/package.json")
@@ -9,13 +10,15 @@ const PACKAGE = join(import.meta.dirname, "../../../node_modules/webtorrent/pack
 export const webtorrent: Transport = {
   name: "webtorrent",
   settings: "rarest first, plain TCP, 6 connections; hosts are given everyone's address",
-  residentBytesPerHost: 200e6,
+  residentBytesPerHost: 120e6,
   missing: () => (existsSync(PACKAGE) ? null : "the npm package webtorrent"),
   refuses: () => null,
   limitRatio: () => 40,
-  async prepare({ torrent, contentPath }, directory) {
+  async prepare(content, directory) {
+    const { torrent, contentPath } = content
+    await compileOnce("webtorrent.js", content)
     await mkdir(directory, { recursive: true })
     await link(contentPath, join(directory, torrent.name))
   },
-  command: (task) => ({ program: process.execPath, words: [join(import.meta.dirname, "../peers/webtorrent.js"), JSON.stringify(task)] }),
+  command: (task) => nodePeer("webtorrent.js", task),
 }

@@ -1,0 +1,80 @@
+/** The part of a run that is timed: all peers are told to start, and some meet their fate midway, until every host that can have the file has it. */
+import { setTimeout as pause } from "node:timers/promises"
+import type { Fate } from "./hosts.ts"
+import { inTime } from "./in-time.ts"
+import type { LinkCounters } from "./link-counters.ts"
+import { busyShare, cpuTime } from "./machine.ts"
+import type { PeerProcess } from "./peer-process.ts"
+import { machineMs } from "./peer-protocol.ts"
+
+/** Times are of the machine's monotonic clock. */
+export type Measured = {
+  readonly startMs: number
+  /** When the last had it, or the run was ended. */
+  readonly endMs: number
+  readonly finished: boolean
+  readonly startedAtMs: ReadonlyMap<PeerProcess, number>
+  readonly doneAtMs: ReadonlyMap<PeerProcess, number>
+  readonly machineBusy: number
+}
+
+export type MeasureOptions = { readonly midwayMs: number; readonly limitMs: number; readonly signal: AbortSignal }
+
+const DOOMED: ReadonlySet<Fate> = new Set<Fate>(["killed", "leaving"])
+
+/** @throws {Error} when a peer ended by itself; the signal's reason */
+export async function measure(peers: readonly PeerProcess[], counters: LinkCounters, options: MeasureOptions): Promise<Measured> {
+  const startedAtMs = new Map<PeerProcess, number>()
+  const doneAtMs = new Map<PeerProcess, number>()
+  const over = new AbortController()
+  const cpuBefore = cpuTime()
+  let cpuAfter: typeof cpuBefore | null = null
+  counters.start()
+  const startMs = machineMs()
+  const fates = playFates(peers, startedAtMs, options.midwayMs, AbortSignal.any([options.signal, over.signal]))
+  const awaited = peers.filter(({ host }) => host.role === "host" && host.fate !== "killed")
+  const allDone = Promise.all(
+    awaited.map(async (peer) => {
+      const atMs = await peer.done
+      if (over.signal.aborted) return
+      doneAtMs.set(peer, atMs)
+      // A slow host's long end would hide how busy the machine was while it counted.
+      if (peer.host.fate === "usual") cpuAfter = cpuTime()
+    }),
+  )
+  // An origin is never done: this one settles when it fails.
+  const originFails = Promise.race(peers.filter(({ host }) => host.role === "origin" && host.fate === "usual").map((peer) => peer.done))
+  try {
+    const finished = await inTime(options.limitMs, Promise.race([allDone, originFails]), options.signal)
+    const endMs = finished ? Math.max(...doneAtMs.values()) : machineMs()
+    const machineBusy = busyShare(cpuBefore, (finished ? cpuAfter : null) ?? cpuTime())
+    return { startMs, endMs, finished, startedAtMs, doneAtMs, machineBusy }
+  } finally {
+    over.abort()
+    counters.stop()
+    await fates
+  }
+}
+
+/** Starts all but the late; midway, the late start and the doomed die. Resolves when that was done or `signal` came first. */
+async function playFates(
+  peers: readonly PeerProcess[],
+  startedAtMs: Map<PeerProcess, number>,
+  midwayMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const start = (some: readonly PeerProcess[]) => {
+    for (const peer of some) {
+      startedAtMs.set(peer, machineMs())
+      peer.start()
+    }
+  }
+  start(peers.filter(({ host }) => host.fate !== "late"))
+  try {
+    await pause(midwayMs, undefined, { signal })
+  } catch {
+    return
+  }
+  start(peers.filter(({ host }) => host.fate === "late"))
+  await Promise.all(peers.filter(({ host }) => DOOMED.has(host.fate)).map((peer) => peer.kill()))
+}
