@@ -14,12 +14,12 @@ type Effects = readonly CoreEffect<VirtualBlock>[]
 const SEED = 41
 
 /** Plays three hosts, one of them with a core that is wrapped. */
-function play(broken: number, wrap: (core: Core) => HostCore): void {
+function play(wrapped: number, wrap: (core: Core) => HostCore): void {
   const swarm = new VirtualSwarm({
     contentBytes: 16 * 4 * BLOCK_BYTES,
     pieceBytes: 4 * BLOCK_BYTES,
     seed: SEED,
-    makeCore: (core, index) => (index === broken ? wrap(core) : core),
+    makeCore: (core, index) => (index === wrapped ? wrap(core) : core),
   })
   const bytesPerSecond = 1_000_000
   const origin = swarm.add({ name: "host 0", role: "server", holds: "all", bytesPerSecond })
@@ -31,7 +31,7 @@ function play(broken: number, wrap: (core: Core) => HostCore): void {
 
 /** The core with some of its doors replaced. */
 function withParts(core: Core, parts: Partial<HostCore>): HostCore {
-  return new Proxy(core as HostCore, {
+  return new Proxy<HostCore>(core, {
     get(_, name) {
       if (name in parts) return Reflect.get(parts, name)
       const value: unknown = Reflect.get(core, name)
