@@ -21,6 +21,7 @@ async function main(words: readonly string[], signal: AbortSignal): Promise<void
   for (const [tool, debianPackage] of Object.entries(TOOLS))
     if (programPath(tool) === null) throw new GridError("TOOL_MISSING", `${tool}; on Debian: apt install ${debianPackage}`)
   const result = await playLab(options, (text) => console.log(text), signal)
+  if (result.failures.length > 0) process.exitCode = 1
   if (options.jsonPath !== null) await writeFile(options.jsonPath, `${JSON.stringify(result)}\n`)
   if (options.figuresDirectory === null) return
   await mkdir(options.figuresDirectory, { recursive: true })

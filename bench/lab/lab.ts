@@ -3,6 +3,7 @@ import { existsSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { reasonOf } from "#core/errors.ts"
 import { idealSeconds } from "../scenario.ts"
 import { makeContent } from "./content.ts"
 import { clearLeftovers, labName } from "./leftovers.ts"
@@ -15,19 +16,24 @@ import { resultTable } from "./table.ts"
 import { transportOf } from "./transports/all.ts"
 import type { Transport } from "./transports/transport.ts"
 
+export type Comparison = {
+  readonly hosts: number
+  readonly transport: string
+  readonly settings: string
+  /** In the order in which they were made; at least one. */
+  readonly runs: readonly RunResult[]
+}
+
 export type LabResult = {
   readonly machine: Machine
   readonly shaping: string
   readonly congestion: string
   readonly offload: boolean
   readonly skipped: readonly string[]
-  /** For each number of hosts and transport, all runs in the order in which they were made. */
-  readonly comparisons: readonly {
-    readonly hosts: number
-    readonly transport: string
-    readonly settings: string
-    readonly runs: readonly RunResult[]
-  }[]
+  /** Runs of which nothing counts. */
+  readonly failures: readonly string[]
+  /** One for each number of hosts and transport. */
+  readonly comparisons: readonly Comparison[]
 }
 
 const SHARED_MEMORY = "/dev/shm"
@@ -40,43 +46,56 @@ const MEMORY_SHARE = 0.9
  * @throws the signal's reason
  */
 export async function playLab(options: LabOptions, say: (text: string) => void, signal: AbortSignal): Promise<LabResult> {
-  const { scenario } = options
+  const { scenarios } = options
+  const [{ contentBytes, pieceBytes, downBytesPerSecond }] = scenarios
   const root = existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir()
   await clearLeftovers(root)
   const transports = options.transports.map(transportOf)
   const [installed, skipped] = partition(transports)
-  for (const hosts of options.sweep)
-    requireMemory(Math.max(...installed.map((transport) => memoryOf(transport, hosts, scenario.contentBytes))), hosts)
+  for (const { hosts } of scenarios) {
+    const memoryBytes = installed.map((transport) => memoryOf(transport, hosts, contentBytes))
+    requireMemory(Math.max(0, ...memoryBytes), hosts)
+  }
   await using ending = new AsyncDisposableStack()
   const directory = ending.adopt(await mkdtemp(join(root, labName(process.pid, ""))), (path) => rm(path, { recursive: true, force: true }))
-  const content = await makeContent(scenario, directory)
-  const shaping = describeShaping(scenario.downBytesPerSecond)
-  say(`${scenario.contentBytes} bytes in ${content.torrent.pieceCount} pieces: ${idealSeconds(scenario).toFixed(2)} s at the links' rate`)
+  const content = await makeContent({ contentBytes, pieceBytes }, directory)
+  const shaping = describeShaping(downBytesPerSecond)
+  say(`${contentBytes} bytes in ${content.torrent.pieceCount} pieces: ${idealSeconds(scenarios[0]).toFixed(2)} s at the links' rate`)
   say(`links: ${shaping}; TCP ${options.congestion}, segmentation offload ${options.offload ? "on" : "off"}`)
-  const comparisons = []
-  for (const hosts of options.sweep)
-    for (const transport of installed) {
-      const played = { ...scenario, hosts }
-      const refusal = transport.refuses(played)
-      if (refusal !== null) {
-        skipped.push(`${transport.name} (${refusal})`)
-        continue
+  const comparisons: Comparison[] = []
+  const failures: string[] = []
+  for (const scenario of scenarios) {
+    const able = installed.filter((transport) => {
+      const refusal = transport.refuses(scenario)
+      if (refusal !== null) skipped.push(`${transport.name} (${refusal})`)
+      return refusal === null
+    })
+    const played = able.map((transport) => ({ transport, runs: [] as RunResult[] }))
+    // In turns, so that what disturbs the machine for a while disturbs all alike.
+    for (let run = 1; run <= options.repeat; run += 1)
+      for (const { transport, runs } of played) {
+        say(`\n${scenario.hosts} hosts, ${transport.name} (${transport.settings}), run ${run} of ${options.repeat}`)
+        try {
+          const result = await runTransport({ transport, content, directory }, scenario, { ...options, signal })
+          runs.push(result)
+          say(resultTable([result]))
+        } catch (error) {
+          signal.throwIfAborted()
+          failures.push(`${transport.name} with ${scenario.hosts} hosts: ${reasonOf(error)}`)
+          say(`failed: ${reasonOf(error)}`)
+        }
       }
-      const runs: RunResult[] = []
-      for (let run = 1; run <= options.repeat; run += 1) {
-        const result = await runTransport({ transport, content, directory }, played, { ...options, signal })
-        runs.push(result)
-        say(`\n${hosts} hosts, ${transport.name} (${transport.settings})${options.repeat > 1 ? `, run ${run} of ${options.repeat}` : ""}`)
-        say(resultTable([result]))
-      }
-      comparisons.push({ hosts, transport: transport.name, settings: transport.settings, runs })
-    }
-  for (const hosts of options.sweep) {
-    say(`\n${hosts} hosts${options.repeat > 1 ? `, medians of ${options.repeat}` : ""}`)
+    const { hosts } = scenario
+    for (const { transport, runs } of played)
+      if (runs.length > 0) comparisons.push({ hosts, transport: transport.name, settings: transport.settings, runs })
+  }
+  for (const { hosts } of scenarios) {
+    say(`\n${hosts} hosts, medians of ${options.repeat}`)
     say(resultTable(comparisons.filter((each) => each.hosts === hosts).map(({ runs }) => medianRun(runs))))
   }
   for (const each of skipped) say(`skipped: ${each}`)
-  return { machine: describeMachine(), shaping, congestion: options.congestion, offload: options.offload, skipped, comparisons }
+  for (const each of failures) say(`failed: ${each}`)
+  return { machine: describeMachine(), shaping, congestion: options.congestion, offload: options.offload, skipped, failures, comparisons }
 }
 
 function partition(transports: readonly Transport[]): [Transport[], string[]] {

@@ -4,12 +4,12 @@ import { readScenario, scenarioHelp, scenarioOptions, type Scenario } from "../s
 import { transportNames } from "./transports/all.ts"
 
 export type LabOptions = {
-  readonly scenario: Scenario
+  /** One after the other; they differ in the number of hosts alone. */
+  readonly scenarios: readonly [Scenario, ...Scenario[]]
   readonly transports: readonly string[]
-  /** Numbers of hosts, one after the other. */
-  readonly sweep: readonly number[]
   readonly repeat: number
   readonly limitSeconds: number | null
+  readonly restSeconds: number
   readonly congestion: string
   readonly offload: boolean
   readonly jsonPath: string | null
@@ -25,6 +25,7 @@ ${scenarioHelp}
   --sweep LIST        several numbers of hosts, one after the other: 4,8,16
   --repeat N          runs of each; the median counts (1)
   --limit SECONDS     ends a run that takes longer (by transport: 10 s and many times the ideal)
+  --rest SECONDS      waits at most so long, before each run, for other work to end (10)
   --congestion NAME   of TCP (cubic)
   --offload           lets the kernel pass on several segments of a connection as one (less CPU; headers are charged all the same)
   --json FILE         everything that was measured
@@ -43,6 +44,7 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
       sweep: { type: "string" },
       repeat: { type: "string", default: "1" },
       limit: { type: "string" },
+      rest: { type: "string", default: "10" },
       congestion: { type: "string", default: "cubic" },
       offload: { type: "boolean", default: false },
       json: { type: "string" },
@@ -51,16 +53,17 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
     },
   })
   if (values.help) return null
-  const scenario = readScenario(values)
+  const [hosts, ...more] = values.sweep === undefined ? [values.hosts] : values.sweep.split(",")
+  const scenarioOf = (hostCount = values.hosts) => readScenario({ ...values, hosts: hostCount })
   const transports = values.transport.split(",")
   for (const name of transports)
     if (!transportNames.includes(name)) throw new RangeError(`--transport takes ${transportNames.join(", ")}, not ${JSON.stringify(name)}`)
   return {
-    scenario,
+    scenarios: [scenarioOf(hosts), ...more.map(scenarioOf)],
     transports: [...new Set(transports)],
-    sweep: values.sweep === undefined ? [scenario.hosts] : values.sweep.split(",").map((text) => count("--sweep", text)),
     repeat: count("--repeat", values.repeat),
     limitSeconds: values.limit === undefined ? null : count("--limit", values.limit),
+    restSeconds: count("--rest", values.rest, 0),
     congestion: congestion(values.congestion),
     offload: values.offload,
     jsonPath: values.json ?? null,
@@ -68,8 +71,9 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
   }
 }
 
-function count(option: string, text: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text)) throw new RangeError(`${option} takes whole numbers from 1, not ${JSON.stringify(text.slice(0, 40))}`)
+function count(option: string, text: string, least = 1): number {
+  if (!/^\d{1,6}$/.test(text) || Number(text) < least)
+    throw new RangeError(`${option} takes whole numbers from ${least}, not ${JSON.stringify(text.slice(0, 40))}`)
   return Number(text)
 }
 

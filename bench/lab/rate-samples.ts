@@ -6,8 +6,8 @@ import type { RateSamples } from "./result.ts"
 const INTERVALS_MAX = 500
 
 export function rateSamples(samples: readonly LinkSample[]): RateSamples {
-  const step = Math.max(1, Math.ceil((samples.length - 1) / INTERVALS_MAX))
-  const kept = samples.filter((_, index) => index % step === 0)
+  const step = Math.max(1, Math.ceil((samples.length - 1) / (INTERVALS_MAX - 1)))
+  const kept = samples.filter((_, index) => index % step === 0 || index === samples.length - 1)
   const rows = (of: "sentBytes" | "receivedBytes") =>
     (samples[0]?.links ?? []).map((_, host) =>
       kept.slice(1).map((sample, index) => {

@@ -32,6 +32,8 @@ export type RunParts = {
 export type RunOptions = Pick<NetworkOptions, "congestion" | "offload"> & {
   /** Ends a run that takes longer; null: by the transport's own measure. */
   readonly limitSeconds: number | null
+  /** Before the clock starts the machine has come to rest, or this time has passed. */
+  readonly restSeconds: number
   readonly signal: AbortSignal
 }
 
@@ -39,9 +41,8 @@ export type RunOptions = Pick<NetworkOptions, "congestion" | "offload"> & {
 const STARTING_AT_A_TIME = 8
 const READY_LIMIT_MS = 120_000
 const STOP_LIMIT_MS = 30_000
-/** Before the clock starts the machine has come to rest, or this time has passed. */
+/** Busy for less than this share of all cores, the machine is at rest. */
 const REST_SHARE = 0.1
-const REST_LIMIT_MS = 10_000
 const REST_PROBE_MS = 500
 
 /**
@@ -87,7 +88,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   })
   peers.sort((a, b) => a.host.number - b.host.number)
 
-  const machineBusyBefore = await comeToRest(signal)
+  const machineBusyBefore = await comeToRest(options.restSeconds * 1_000, signal)
   const idealMs = idealSeconds(scenario) * 1_000
   const limitMs = options.limitSeconds === null ? 10_000 + idealMs * transport.limitRatio(scenario) : options.limitSeconds * 1_000
   const measured = await measure(peers, counters, { midwayMs: idealMs / 2, limitMs, signal })
@@ -144,8 +145,8 @@ async function holdBridge(network: LabNetwork, ending: AsyncDisposableStack): Pr
 }
 
 /** How busy the machine was when it had come to rest, or would not: share of all cores, with work that is not this run's. */
-async function comeToRest(signal: AbortSignal): Promise<number> {
-  const endMs = machineMs() + REST_LIMIT_MS
+async function comeToRest(limitMs: number, signal: AbortSignal): Promise<number> {
+  const endMs = machineMs() + limitMs
   for (let before = cpuTime(); ;) {
     await pause(REST_PROBE_MS, undefined, { signal })
     const after = cpuTime()

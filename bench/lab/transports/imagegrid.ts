@@ -4,6 +4,8 @@ import { LayerStore } from "#store/layer-store.ts"
 import { compileOnce, nodePeer } from "./node-peer.ts"
 import type { Transport } from "./transport.ts"
 
+const script = new URL("../peers/imagegrid.ts", import.meta.url)
+
 export const imagegrid: Transport = {
   name: "imagegrid",
   settings: "mutual TLS; hosts are given the origins' addresses alone",
@@ -13,11 +15,11 @@ export const imagegrid: Transport = {
   limitRatio: () => 20,
   async prepare(content, directory) {
     const { torrent, contentPath } = content
-    await compileOnce("imagegrid.ts", content)
+    await compileOnce(script, content)
     const handedOver = `${directory}.content`
     await link(contentPath, handedOver)
     await using store = await LayerStore.open(directory)
     await store.adopt(torrent, handedOver)
   },
-  command: (task) => nodePeer("imagegrid.ts", task),
+  command: (task) => nodePeer(script, task),
 }

@@ -7,6 +7,8 @@ import type { Transport } from "./transport.ts"
 
 const PACKAGE = join(import.meta.dirname, "../../../node_modules/webtorrent/package.json")
 
+const script = new URL("../peers/webtorrent.js", import.meta.url)
+
 export const webtorrent: Transport = {
   name: "webtorrent",
   settings: "rarest first, plain TCP, 6 connections; hosts are given everyone's address",
@@ -16,9 +18,9 @@ export const webtorrent: Transport = {
   limitRatio: () => 40,
   async prepare(content, directory) {
     const { torrent, contentPath } = content
-    await compileOnce("webtorrent.js", content)
+    await compileOnce(script, content)
     await mkdir(directory, { recursive: true })
     await link(contentPath, join(directory, torrent.name))
   },
-  command: (task) => nodePeer("webtorrent.js", task),
+  command: (task) => nodePeer(script, task),
 }
