@@ -31,20 +31,22 @@ export class PeerProcess {
     })
     const { stdin, stdout, stderr } = this.#child
     for (const { promise } of [this.#ready, this.#done, this.#report]) promise.catch(() => undefined)
-    this.#child.on("error", (error) => this.#end(error))
-    this.#child.on("exit", (code, signal) => this.#end(new Error(`ended with ${code ?? signal}`)))
+    this.#child.on("error", (error) => {
+      this.#end()
+      this.#fail(error)
+    })
+    this.#child.on("exit", () => this.#end())
+    // Not before its last line was read.
+    this.#child.on("close", (code, signal) => this.#fail(new Error(`ended with ${code ?? signal}`)))
     // Its end tells more than the pipe to it.
     stdin?.on("error", () => undefined)
     stderr?.setEncoding("utf8").on("data", (text: string) => (this.#complaint = (this.#complaint + text).slice(-COMPLAINT_BYTES_MAX)))
     if (stdout !== null) createInterface({ input: stdout }).on("line", (line) => this.#take(line))
   }
 
-  get pid(): number | null {
-    return this.#child.pid ?? null
-  }
-
-  get running(): boolean {
-    return this.#running
+  /** Whether it was told to end. */
+  get dismissed(): boolean {
+    return this.#dismissed
   }
 
   /** Resolves when it waits for the start. @throws {Error} when it ended before */
@@ -88,10 +90,9 @@ export class PeerProcess {
     }
   }
 
-  #end(error: Error): void {
+  #end(): void {
     this.#running = false
     this.#exited.resolve()
-    this.#fail(error)
   }
 
   #fail(cause: Error): void {

@@ -156,12 +156,12 @@ async function comeToRest(limitMs: number, signal: AbortSignal): Promise<number>
   }
 }
 
-/** Reports of all that are alive; each is gone after. */
+/** Reports of all that were not killed; each is gone after. @throws {Error} for one that ended by itself */
 async function stopAll(peers: readonly PeerProcess[], signal: AbortSignal): Promise<Map<PeerProcess, PeerReport>> {
   const reports = new Map<PeerProcess, PeerReport>()
   await Promise.all(
     peers.map(async (peer) => {
-      if (!peer.running) return
+      if (peer.dismissed) return
       reports.set(peer, await within(STOP_LIMIT_MS, peer.stop(), signal, `${nameOf(peer.host)} did not report`))
       await peer.kill()
     }),
