@@ -4,9 +4,14 @@ export const defaultLimits = {
   /** Connections of one torrent; where they are all taken, who was there for at least this time gives way to a newcomer. */
   peers: 200,
   settledMs: 2_000,
-  /** Peers served at a time: few, so that each has its piece soon and passes it on. */
-  uploadSlots: 4,
-  uploadSlotsMax: 100,
+  /**
+   * Peers served at a time: as many as fill the uplink for this time, a piece each, and at least and at most so many; and up to so many times that where it
+   * makes the whole faster.
+   */
+  slotsFillMs: 200,
+  uploadSlotsMin: 4,
+  uploadSlotsMax: 10,
+  slotFactorMax: 8,
   /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */
   requestsQueued: 512,
   /** Messages of no use that a peer may send in a row, and what it regains each second. */
@@ -50,19 +55,21 @@ export const defaultLimits = {
   /** After a refused request. */
   refusedPauseMs: 500,
 
-  /** One write: at least a block, at most this; between them, this time at the peer's rate. And so many at a time. */
+  /** One write: at least a block, at most this; between them, this time at the peer's rate. So many at a time where one peer alone is served, else one. */
   writeBytes: 256 * 1024,
   writeMs: 50,
   writesInFlight: 2,
   /** A turn in a slot, while others wait, is a piece and at least this time of the whole uplink. It ends at the latest after, and when idle for. */
   slotMs: 25,
   /** The next one served has least of so many, drawn at random of those who wait. */
-  slotDraws: 2,
+  slotDraws: 6,
   /** More slots are tried for this time, and after a trial in vain not again for that. */
   slotTrialMs: 1_000,
-  slotRestMs: 10_000,
+  /** A trial is made while at least this much is sent for each slot. */
+  slotTrialBytes: 512 * 1024,
+  slotRestMs: 5_000,
   slotTurnMs: 10_000,
-  slotIdleMs: 200,
+  slotIdleMs: 1_000,
   slotPauseMs: 2_000,
 
   /** Pieces that came within this time are told of together. */
@@ -80,10 +87,10 @@ export const defaultLimits = {
   offerLapsesMs: 5_000,
 
   /** Dialled until this many connections stand in all, and this many that we dialled; given addresses beyond that. */
-  connectionsWanted: 12,
+  connectionsWanted: 8,
   dialledWanted: 3,
   /** Taken of those who dial us, while pieces are missing, until this many stand in all. */
-  connectionsTaken: 20,
+  connectionsTaken: 14,
   givenWanted: 16,
   halfOpen: 8,
   redialFirstMs: 1_000,

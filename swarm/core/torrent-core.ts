@@ -72,7 +72,7 @@ export class TorrentCore<Block> {
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
-    this.#slots = new UploadSlots(this.#limits, parts.random, parts.nowMs)
+    this.#slots = new UploadSlots(this.#limits, parts.shape.pieceBytes, parts.random, parts.nowMs)
     this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
   }
 
@@ -574,7 +574,9 @@ export class TorrentCore<Block> {
 
   #upload(peer: PeerState): void {
     const writeBytes = Math.min(this.#limits.writeBytes, (peer.upload.bytesPerSecond * this.#limits.writeMs) / 1000)
-    while (peer.uploads.length > 0 && peer.writes < this.#limits.writesInFlight) {
+    // What is written already, what we say ourselves waits behind: with several peers served, the others keep the uplink busy.
+    const writesMax = this.#slots.taken > 1 ? 1 : this.#limits.writesInFlight
+    while (peer.uploads.length > 0 && peer.writes < writesMax) {
       // Requests come one by one: while a write is out, they gather until they are worth another.
       if (peer.writes > 0 && peer.uploads.length * this.#board.blockBytes < writeBytes / 2) break
       const { count, endsTurn } = this.#nextWrite(peer, writeBytes)

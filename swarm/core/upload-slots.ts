@@ -1,6 +1,6 @@
 /**
- * Who is served: few at a time, so that each has a whole piece soon and passes it on, each for a short turn while others wait. How many is found by
- * trying: one slot more stays when it makes the whole uplink faster.
+ * Who is served: few at a time, so that each has a whole piece soon and passes it on, each for a short turn while others wait. As many as fill the uplink
+ * while one hears that it has its turn and asks; where the peers' own links are the narrower ones, more, which is found by trying.
  */
 import type { Limits } from "./limits.ts"
 import type { PeerState } from "./peer-state.ts"
@@ -14,22 +14,27 @@ export class UploadSlots {
   readonly #waiting: PeerState[] = []
   readonly #places = new Map<PeerState, number>()
   readonly #rate: ReactiveRate
-  #slots: number
+  readonly #pieceBytes: number
+  /** For so many times the peers that would fill the uplink alone. */
+  #factor = 1
   #taken = 0
   /** What was sent since the last trial began or ended, and whether all slots were taken all the time. */
   #sentBytes = 0
   #sinceMs: number
   #busy = true
-  /** While a trial is on: how many slots there were, and how fast they were together. */
-  #before: { readonly slots: number; readonly bytesPerSecond: number } | null = null
+  #lastBytesPerSecond = 0
+  /** While a trial is on: what the factor was, and how fast all were together. */
+  #trial: { readonly factor: number; readonly bytesPerSecond: number } | null = null
+  /** The last trial was of more, and they were faster. */
+  #grows = false
   #restUntilMs = 0
 
-  constructor(limits: Limits, random: Random, nowMs: number) {
+  constructor(limits: Limits, pieceBytes: number, random: Random, nowMs: number) {
     this.#limits = limits
     this.#random = random
     this.#rate = new ReactiveRate(nowMs)
     this.#sinceMs = nowMs
-    this.#slots = limits.uploadSlots
+    this.#pieceBytes = pieceBytes
   }
 
   get taken(): number {
@@ -93,18 +98,47 @@ export class UploadSlots {
     if (this.#taken < this.#slots || !this.someoneWaits) this.#busy = false
     if (nowMs - this.#sinceMs < this.#limits.slotTrialMs) return
     const bytesPerSecond = (this.#sentBytes * 1000) / (nowMs - this.#sinceMs)
-    const busy = this.#busy
-    const before = this.#before
+    if (!this.#busy) this.#end(1, nowMs)
+    else if (this.#trial !== null) this.#judge(this.#trial, bytesPerSecond, nowMs)
+    else if (nowMs >= this.#restUntilMs && this.#tellsSomething(bytesPerSecond)) this.#try(bytesPerSecond)
+    this.#lastBytesPerSecond = bytesPerSecond
     this.#sentBytes = 0
     this.#sinceMs = nowMs
     this.#busy = true
-    this.#before = null
-    if (before !== null && (!busy || bytesPerSecond < before.bytesPerSecond * (1 + (this.#slots / before.slots - 1) / 2))) {
-      this.#slots = before.slots
-      this.#restUntilMs = nowMs + this.#limits.slotRestMs
-    } else if (busy && nowMs >= this.#restUntilMs && this.#slots < this.#limits.uploadSlotsMax) {
-      this.#before = { slots: this.#slots, bytesPerSecond }
-      this.#slots = Math.min(this.#limits.uploadSlotsMax, this.#slots + Math.max(1, this.#slots >> 1))
-    }
+  }
+
+  get #slots(): number {
+    const fill = Math.ceil((this.#rate.bytesPerSecond * this.#limits.slotsFillMs) / 1000 / this.#pieceBytes)
+    return this.#factor * Math.min(this.#limits.uploadSlotsMax, Math.max(this.#limits.uploadSlotsMin, fill))
+  }
+
+  /**
+   * Nothing is learned while the rate changes by itself, as at the start of a torrent, nor where what the operating system takes at once of those who come new
+   * is much of all that is sent.
+   */
+  #tellsSomething(bytesPerSecond: number): boolean {
+    const steady = Math.abs(bytesPerSecond - this.#lastBytesPerSecond) < bytesPerSecond / 8
+    return steady && this.#sentBytes > this.#slots * this.#limits.slotTrialBytes
+  }
+
+  /** Half as many, where there are more than would fill the uplink, else twice as many. */
+  #try(bytesPerSecond: number): void {
+    this.#trial = { factor: this.#factor, bytesPerSecond }
+    this.#factor = this.#factor > 1 && !this.#grows ? this.#factor / 2 : Math.min(this.#limits.slotFactorMax, 2 * this.#factor)
+  }
+
+  #judge(before: { readonly factor: number; readonly bytesPerSecond: number }, bytesPerSecond: number, nowMs: number): void {
+    const grew = this.#factor > before.factor
+    this.#grows = grew && bytesPerSecond > before.bytesPerSecond * 1.5
+    const kept = grew ? this.#grows : bytesPerSecond > before.bytesPerSecond * 0.85
+    if (!kept) return this.#end(before.factor, nowMs)
+    this.#trial = null
+  }
+
+  #end(factor: number, nowMs: number): void {
+    this.#factor = factor
+    this.#trial = null
+    this.#grows = false
+    this.#restUntilMs = nowMs + this.#limits.slotRestMs
   }
 }

@@ -158,7 +158,7 @@ function sendAll(bench: Bench): [peer: number, piece: number][] {
 }
 
 test("few are served at a time; while others wait a turn ends with a piece, what was asked beyond is refused, and the next has its turn", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2 })
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 2, uploadSlotsMax: 2 })
   for (const peer of [1, 2, 3]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -179,7 +179,7 @@ test("few are served at a time; while others wait a turn ends with a piece, what
 })
 
 test("nobody is choked while nobody waits", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 2 })
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 2, uploadSlotsMax: 2 })
   for (const peer of [1, 2]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -191,7 +191,7 @@ test("nobody is choked while nobody waits", () => {
 
 test("a slot of which nothing is made, or that is held too long, goes to someone who waits", () => {
   for (const asksOnce of [false, true]) {
-    const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 1, slotIdleMs: 200, slotTurnMs: 1_000 })
+    const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, uploadSlotsMax: 1, slotIdleMs: 200, slotTurnMs: 1_000 })
     for (const peer of [1, 2]) {
       bench.connect(peer, "none")
       bench.say(peer, { type: "interested" })
@@ -207,7 +207,7 @@ test("a slot of which nothing is made, or that is held too long, goes to someone
 })
 
 test("a slot of someone who wants nothing any more goes at once to someone who waits", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlots: 1 })
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, uploadSlotsMax: 1 })
   for (const peer of [1, 2]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -322,7 +322,7 @@ test("a store that takes no more stops the download and not the upload", () => {
 })
 
 test("a holder of everything sends each piece to one peer before any to a second", () => {
-  const bench = new Bench({ pieces: 12, held: "all", uploadSlots: 2 })
+  const bench = new Bench({ pieces: 12, held: "all", uploadSlotsMin: 2, uploadSlotsMax: 2 })
   const peers = [1, 2, 3, 4]
   for (const peer of peers) {
     bench.connect(peer, "none")
@@ -345,7 +345,7 @@ test("a holder of everything sends each piece to one peer before any to a second
 
 test("a proposal to a peer that leaves, or of which nothing was made in its turn, is made to another", () => {
   for (const leaves of [true, false]) {
-    const bench = new Bench({ pieces: 1, held: "all", uploadSlots: 1, slotIdleMs: 200 })
+    const bench = new Bench({ pieces: 1, held: "all", uploadSlotsMin: 1, uploadSlotsMax: 1, slotIdleMs: 200 })
     for (const peer of [1, 2]) {
       bench.connect(peer, "none")
       bench.say(peer, { type: "interested" })
