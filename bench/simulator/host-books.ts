@@ -3,8 +3,9 @@ import type { Cutting } from "./pieces.ts"
 
 export class HostBooks {
   readonly #cutting: Cutting
-  /** One bit for each block kept. */
+  /** One bit for each block kept, and how many of each piece. */
   readonly #kept: Uint8Array
+  readonly #keptOf: Uint16Array
   /** The same of blocks with wrong bytes; null while there were none. */
   #wrong: Uint8Array | null = null
   /** Pieces that failed their digest: which of their blocks were wrong in the first attempt. */
@@ -28,6 +29,7 @@ export class HostBooks {
   constructor(cutting: Cutting) {
     this.#cutting = cutting
     this.#kept = new Uint8Array(Math.ceil(cutting.blockNumbers / 8))
+    this.#keptOf = new Uint16Array(cutting.shape.pieceCount)
   }
 
   has(block: number): boolean {
@@ -37,7 +39,10 @@ export class HostBooks {
   /** False when it is kept already. */
   keep(block: number, right: boolean): boolean {
     if (this.has(block)) return false
-    if (this.#keptOf(this.#cutting.pieceOf(block)) === 0) this.begunPieces += 1
+    const piece = this.#cutting.pieceOf(block)
+    const before = this.#keptOf[piece] ?? 0
+    if (before === 0) this.begunPieces += 1
+    this.#keptOf[piece] = before + 1
     setBit(this.#kept, block, true)
     if (!right) {
       this.#wrong ??= new Uint8Array(this.#kept.length)
@@ -51,7 +56,7 @@ export class HostBooks {
 
   /** False when a block of it is not kept. */
   startVerifying(piece: number): boolean {
-    if (this.#keptOf(piece) < this.#cutting.blocksOf(piece)) return false
+    if (this.#keptOf[piece] !== this.#cutting.blocksOf(piece)) return false
     this.begunPieces -= 1
     this.verifyingPieces += 1
     return true
@@ -74,22 +79,14 @@ export class HostBooks {
 
   drop(piece: number): void {
     const first = piece * this.#cutting.blocksPerPiece
-    let dropped = 0
     for (let block = first; block < first + this.#cutting.blocksOf(piece); block += 1) {
       if (!this.has(block)) continue
-      dropped += 1
       setBit(this.#kept, block, false)
       if (this.#wrong !== null) setBit(this.#wrong, block, false)
       this.keptBytes -= this.#cutting.bytesOf(block)
     }
-    if (dropped > 0) this.begunPieces -= 1
-  }
-
-  #keptOf(piece: number): number {
-    const first = piece * this.#cutting.blocksPerPiece
-    let count = 0
-    for (let block = first; block < first + this.#cutting.blocksOf(piece); block += 1) count += this.has(block) ? 1 : 0
-    return count
+    if ((this.#keptOf[piece] ?? 0) > 0) this.begunPieces -= 1
+    this.#keptOf[piece] = 0
   }
 
   #wrongOf(piece: number): number[] {
