@@ -2,7 +2,6 @@
 import { mkdir, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { exitCodes, GridError } from "#core/errors.ts"
-import { labFigures } from "./lab/figures.ts"
 import { playLab } from "./lab/lab.ts"
 import { labHelp, readLabOptions } from "./lab/options.ts"
 import { programPath } from "./lab/command.ts"
@@ -24,6 +23,8 @@ async function main(words: readonly string[], signal: AbortSignal): Promise<void
   if (result.failures.length > 0) process.exitCode = 1
   if (options.jsonPath !== null) await writeFile(options.jsonPath, `${JSON.stringify(result)}\n`)
   if (options.figuresDirectory === null) return
+  // Drawing takes a large package: it is loaded when there is something to draw.
+  const { labFigures } = await import("./lab/figures.ts")
   await mkdir(options.figuresDirectory, { recursive: true })
   for (const { name, svg } of labFigures(result)) await writeFile(join(options.figuresDirectory, name), svg)
 }
