@@ -70,9 +70,10 @@ test("a handshake that comes byte by byte is read, and what follows is not lost"
 test("a peer that floods before anyone takes its messages is left waiting, not kept in memory", TIMEOUT, async (t) => {
   const { promise: begun, resolve } = Promise.withResolvers<void>()
   const connection = await dialled(t, (socket, handshake) => {
-    socket.write(handshake)
-    socket.write(haves(5_000), () => resolve())
-    socket.write(haves(495_000))
+    socket.write(Buffer.concat([handshake, haves(5_000)]), () => {
+      socket.write(haves(495_000))
+      resolve()
+    })
   })
   await begun
   let calmRounds = 0
