@@ -89,6 +89,13 @@ export class HostBooks {
     this.#keptOf[piece] = 0
   }
 
+  /** Kept now. */
+  get wrongBlocks(): number {
+    let count = 0
+    for (let piece = 0; piece < this.#cutting.shape.pieceCount; piece += 1) count += this.#wrongOf(piece).length
+    return count
+  }
+
   #wrongOf(piece: number): number[] {
     const wrong: number[] = []
     if (this.#wrong === null) return wrong

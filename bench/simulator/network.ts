@@ -96,12 +96,12 @@ export class Network {
     const { down } = host
     down.wakes = false
     const end = this.#shift(down)
-    if (end !== null) {
-      end.state = "idle"
-      this.#lineUp(end)
-      this.#serve(end.host)
-    }
-    if (down.first !== null && !down.wakes) this.#wakeAtRoom(host)
+    if (end === null) return
+    // The next one when this one's block would have gone through, though it may have to wait for its turn at the uplink first.
+    if (down.first !== null) this.#wakeAtRoom(host, this.nowMs + down.lastBlockMs)
+    end.admitted = true
+    this.#lineUp(end)
+    this.#serve(end.host)
   }
 
   /** An acknowledgement came to an end that waited for it. */
@@ -160,7 +160,8 @@ export class Network {
       const bytes = this.#cutting.bytesOf(block)
       if (this.#windowed && !this.#windowTakes(end, bytes)) continue
       const receiver = end.other.host
-      if (receiver.down.freeAtMs - this.nowMs > receiver.down.queueMs) {
+      // Whoever waits goes first: else a sender in step with the port would have all of it.
+      if (!end.admitted && (receiver.down.first !== null || receiver.down.freeAtMs - this.nowMs > receiver.down.queueMs)) {
         end.state = "port-full"
         append(receiver.down, end)
         if (!receiver.down.wakes) this.#wakeAtRoom(receiver)
@@ -171,9 +172,9 @@ export class Network {
     }
   }
 
-  #wakeAtRoom({ index, down }: VirtualHost): void {
+  #wakeAtRoom({ index, down }: VirtualHost, notBeforeMs: number = this.nowMs): void {
     down.wakes = true
-    this.#queue.push(Math.max(this.nowMs, down.freeAtMs - down.queueMs) + ROUNDING_MS, kinds.portOpened, index, 0)
+    this.#queue.push(Math.max(notBeforeMs, down.freeAtMs - down.queueMs) + ROUNDING_MS, kinds.portOpened, index, 0)
   }
 
   #send(end: LinkEnd, block: number, bytes: number): void {
@@ -184,6 +185,7 @@ export class Network {
     const startMs = Math.max(this.nowMs, up.freeAtMs)
     const sentMs = startMs + wireBytes * up.msPerByte
     end.state = "sending"
+    end.admitted = false
     up.sending = end
     up.freeAtMs = sentMs
     up.blockBytes += wireBytes

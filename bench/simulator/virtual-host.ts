@@ -59,6 +59,8 @@ export class LinkEnd {
   queueAt = 0
   state: EndState = "idle"
   next: LinkEnd | null = null
+  /** It waited for room in the receiver's port, and has it. */
+  admitted = false
   /** What travels is not overtaken by what was written after it. */
   lastArrivalMs = 0
   readonly arriving: SmallMessage[][] = []

@@ -16,7 +16,7 @@ const BLOCKS = 400
 /** Of one block on a link of that rate, with headers. */
 const BLOCK_MS = (new WireCosts(networkDefaults, BLOCK_BYTES).blockBytes(BLOCK_BYTES) * 1_000) / RATE
 
-type Arrival = { readonly atMs: number; readonly to: string; readonly what: "block" | "small" }
+type Arrival = { readonly atMs: number; readonly from: string; readonly to: string; readonly what: "block" | "small" }
 
 /** Hosts and connections without cores: only links. */
 class Wires {
@@ -61,7 +61,12 @@ class Wires {
       if (queue.kind === kinds.uploaded) this.uploadedMs.push(queue.atMs)
       if ((queue.kind !== kinds.block && queue.kind !== kinds.small) || end === undefined) continue
       if (queue.kind === kinds.block) this.network.blockArrived(end.other, BLOCK_BYTES)
-      this.arrivals.push({ atMs: queue.atMs, to: end.host.name, what: queue.kind === kinds.block ? "block" : "small" })
+      this.arrivals.push({
+        atMs: queue.atMs,
+        from: end.other.host.name,
+        to: end.host.name,
+        what: queue.kind === kinds.block ? "block" : "small",
+      })
     }
   }
 
@@ -121,6 +126,16 @@ test("a full port makes its senders wait, while others are served", () => {
   // Together 300 blocks through one port, 100 through the other at more than half of its sender's rate.
   assert.ok(Math.abs(last(wires.of("crowded")) / (300 * BLOCK_MS) - 1) < 0.05, `${last(wires.of("crowded"))} ms`)
   assert.ok(last(wires.of("free")) < 180 * BLOCK_MS, `${last(wires.of("free"))} ms`)
+})
+
+test("senders that meet in one port have equal shares of it, also one that is in step with it", () => {
+  const wires = new Wires()
+  const receiver = wires.host("receiver")
+  const names = ["a", "b", "c", "d"]
+  for (const name of names) wires.network.write(wires.connect(wires.host(name), receiver), blocks(100))
+  wires.run(200 * BLOCK_MS)
+  const counts = names.map((name) => wires.arrivals.filter(({ from }) => from === name).length)
+  assert.ok(Math.max(...counts) - Math.min(...counts) <= 6, `${counts.join(", ")} blocks`)
 })
 
 test("an upload is reported when the kernel has taken it, not when it has arrived, and not before", () => {
