@@ -2,7 +2,7 @@
  * Who may talk to this member. A connection is admitted only when its certificate was signed by an authority of the site, is
  * current, is of a role that is allowed here and is not revoked: in the handshake, and again whenever `onChange` fires.
  */
-import { constants, X509Certificate } from "node:crypto"
+import { constants, hash, X509Certificate } from "node:crypto"
 import { createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket, type TlsOptions } from "node:tls"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
@@ -29,6 +29,10 @@ export type AdmissionChange = Partial<Pick<AdmissionParts, "authorities" | "revo
 /** AES-128-GCM first: the fastest with hardware AES (FACTS.md). */
 const CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 const HANDSHAKE_TIMEOUT_MS = 10_000
+/** Certificates whose signature need not be checked again; a peer's is looked at three times before its first message. */
+const VERIFIED_MAX = 256
+
+type Verified = { readonly certificate: Certificate; readonly issuer: X509Certificate }
 
 /** The current answer to "who is admitted"; the owner replaces it as the site document and the own certificate change. */
 export class Admission {
@@ -41,6 +45,8 @@ export class Admission {
   #certificate: Certificate
   /** One OpenSSL context for all dialled connections: making one costs more than a signature. */
   #dialContext: SecureContext | null = null
+  /** By SHA-256 of their DER, oldest first: form and signature alone. Time, revocation and role are looked at each time. */
+  readonly #verified = new Map<string, Verified>()
 
   constructor({ clock, site, authorities, revoked, certificateDer, signing }: AdmissionParts) {
     this.#clock = clock
@@ -77,6 +83,7 @@ export class Admission {
     this.#certificate = certificate
     this.#revoked = revoked
     this.#dialContext = null
+    this.#verified.clear()
     for (const listener of this.#listeners) listener()
   }
 
@@ -128,11 +135,8 @@ export class Admission {
    * @throws {GridError} CERTIFICATE_INVALID, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID
    */
   admit(certificateDer: Uint8Array, allowed: readonly AdmittedAs[]): Certificate {
-    const certificate = readCertificate(certificateDer)
-    const id = certificate.kind === "member" ? certificate.memberId : certificate.inviteId
-    const issuer = this.#issuerOf(certificate)
-    if (issuer === null)
-      throw new GridError("CERTIFICATE_INVALID", `${certificate.kind} ${id} is not certified by an authority of ${this.#site}`)
+    const { certificate, issuer } = this.#verify(certificateDer)
+    const id = idOf(certificate)
     if (certificate.site !== this.#site)
       throw new GridError("CERTIFICATE_INVALID", `${certificate.kind} ${id} is of site ${certificate.site}, not ${this.#site}`)
     this.#requireCurrent(certificate.notBeforeMs, certificate.notAfterMs, `certificate of ${certificate.kind} ${id}`)
@@ -144,9 +148,24 @@ export class Admission {
     return certificate
   }
 
-  #issuerOf(certificate: Certificate): X509Certificate | null {
+  /** @throws {GridError} CERTIFICATE_INVALID when it is not of the form it must have, or of no authority of the site */
+  #verify(certificateDer: Uint8Array): Verified {
+    const digest = hash("sha256", certificateDer)
+    const known = this.#verified.get(digest)
+    if (known !== undefined) return known
+    const certificate = readCertificate(certificateDer)
     const parsed = new X509Certificate(certificate.der)
-    return this.#authorities.find((authority) => parsed.checkIssued(authority) && parsed.verify(authority.publicKey)) ?? null
+    const issuer = this.#authorities.find((authority) => parsed.checkIssued(authority) && parsed.verify(authority.publicKey))
+    if (issuer === undefined)
+      throw new GridError(
+        "CERTIFICATE_INVALID",
+        `${certificate.kind} ${idOf(certificate)} is not certified by an authority of ${this.#site}`,
+      )
+    const verified = { certificate, issuer }
+    const [oldest] = this.#verified.keys()
+    if (this.#verified.size >= VERIFIED_MAX && oldest !== undefined) this.#verified.delete(oldest)
+    this.#verified.set(digest, verified)
+    return verified
   }
 
   #requireCurrent(notBeforeMs: number, notAfterMs: number, what: string): void {
@@ -179,6 +198,10 @@ export class Admission {
       ca: this.#authorities.map(String),
     }
   }
+}
+
+function idOf(certificate: Certificate): string {
+  return certificate.kind === "member" ? certificate.memberId : certificate.inviteId
 }
 
 function readAuthority(der: Uint8Array): X509Certificate {
