@@ -1,9 +1,9 @@
 /** Every number by which the core decides, in one place; bounds first, tuning after. */
 
 export const defaultLimits = {
-  /** Connections of one torrent; where they are all taken, who was there for at least this time gives way to a newcomer. */
+  /** Connections of one torrent, twice as many for a moment; beyond, who was there for at least this time gives way to a newcomer. */
   peers: 200,
-  settledMs: 2_000,
+  settledMs: 1_000,
   /**
    * Peers served at a time: as many as fill the uplink for this time, a piece each, and at least and at most so many; and up to so many times that where it
    * makes the whole faster.

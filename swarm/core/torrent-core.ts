@@ -163,7 +163,7 @@ export class TorrentCore<Block> {
         this.#tick()
         break
     }
-    for (const piece of this.#board.givenUp.splice(0)) this.#effects.push({ kind: "drop-piece", piece })
+    if (this.#board.givenUp.length > 0) for (const piece of this.#board.givenUp.splice(0)) this.#effects.push({ kind: "drop-piece", piece })
     return this.#effects
   }
 
@@ -175,23 +175,21 @@ export class TorrentCore<Block> {
     this.#peers.set(peer.number, peer)
     if (event.dialled !== null) this.#addresses.connected(event.dialled)
     if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
-    if (this.#peers.size > this.#limits.peers) {
-      const leaver = this.#whoKnowsOthers() ?? peer
-      this.#disconnect(leaver, "full", `${this.#limits.peers} peers at most`)
-      if (leaver === peer) return
-    }
+    if (this.#peers.size > 2 * this.#limits.peers) return this.#disconnect(peer, "full", `${2 * this.#limits.peers} peers at most`)
     if (this.held.complete) this.#send(peer, { type: "have-all" })
     else if (this.held.count === 0) this.#send(peer, { type: "have-none" })
     else this.#send(peer, { type: "bitfield", bits: Uint8Array.from(this.held.bytes) })
   }
 
-  /** The peer that has been here longest, long enough to have met others, and is not being served. */
-  #whoKnowsOthers(): PeerState | null {
+  /** Where there are too many, who has been here longest, long enough to have heard of others, and is not being served, gives way. */
+  #makeRoom(): void {
+    let tooMany = this.#peers.size - this.#limits.peers
     for (const peer of this.#peers.values()) {
-      if (this.#nowMs - peer.connectedAtMs < this.#limits.settledMs) return null
-      if (peer.choking) return peer
+      if (tooMany <= 0 || this.#nowMs - peer.connectedAtMs < this.#limits.settledMs) return
+      if (!peer.choking) continue
+      tooMany -= 1
+      this.#disconnect(peer, "full", `${this.#limits.peers} peers at most`)
     }
-    return null
   }
 
   #introduced(event: CoreEvent<Block> & { kind: "introduced" }): void {
@@ -706,6 +704,7 @@ export class TorrentCore<Block> {
       if (this.#nowMs - peer.lastExchangeAtMs >= this.#limits.peerExchangeMs) this.#exchangePeers(peer)
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
+    this.#makeRoom()
     this.#tellNews()
     this.#slots.tick(this.#nowMs)
     this.#turnSlots()

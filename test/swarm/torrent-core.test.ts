@@ -251,19 +251,21 @@ test("a peer that takes nothing of what it asked for is dropped", () => {
   assert.ok(bench.effects.some((effect) => effect.kind === "disconnect" && effect.reason === "unread"))
 })
 
-test("where all places are taken one that has met others gives way to a newcomer, or the newcomer is sent away", () => {
+test("where too many came, those who have met others give way, and nobody who is being served", () => {
   const bench = new Bench({ pieces: 1, held: "all", peers: 2, settledMs: 1_000 })
   const gone = () => bench.effects.flatMap((effect) => (effect.kind === "disconnect" ? [[effect.peer, effect.reason]] : []))
-  bench.connect(1, "none")
-  bench.connect(2, "none")
+  for (const peer of [1, 2, 3, 4]) bench.connect(peer, "none")
   bench.say(1, { type: "interested" })
   assert.ok(bench.core.hasRoom)
-  bench.step({ kind: "connected", peer: 3, key: "member 3", role: "client", dialled: null })
-  assert.deepEqual(gone(), [[3, "full"]])
-  bench.pass(1_000)
-  bench.connect(4, "none")
-  // The first is being served.
-  assert.deepEqual(gone().slice(1), [[2, "full"]])
+  bench.step({ kind: "connected", peer: 5, key: "member 5", role: "client", dialled: null })
+  assert.deepEqual(gone(), [[5, "full"]])
+  bench.pass(900)
+  assert.equal(gone().length, 1)
+  bench.pass(100)
+  assert.deepEqual(gone().slice(1), [
+    [2, "full"],
+    [3, "full"],
+  ])
 })
 
 test("who downloads takes no more connections than others have", () => {
