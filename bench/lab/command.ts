@@ -8,6 +8,9 @@ import { text } from "node:stream/consumers"
 /** Where Debian keeps the tools of administrators, which a user's PATH may lack. */
 const SYSTEM_PATHS = ["/usr/sbin", "/sbin"]
 
+/** Nothing that is run here takes a tenth of this. */
+const LIMIT_MS = 60_000
+
 export type RunOptions = {
   /** What it reads; nothing without. */
   readonly input?: string
@@ -17,7 +20,12 @@ export type RunOptions = {
 
 /** What it printed. @throws {Error} when it can't be run or ends with another code than 0 */
 export async function run(program: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
-  const child = spawn(programPath(program) ?? program, words, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...options.env } })
+  const child = spawn(programPath(program) ?? program, words, {
+    stdio: ["pipe", "pipe", "pipe"],
+    timeout: LIMIT_MS,
+    killSignal: "SIGKILL",
+    env: { ...process.env, ...options.env },
+  })
   const exited = once(child, "exit")
   // A program that ends without reading its input is told by its code.
   child.stdin.on("error", () => undefined)
