@@ -76,12 +76,13 @@ export function pieceBytesAt(torrent: Pick<Torrent, "contentBytes" | "pieceBytes
 }
 
 /**
- * The piece length for a content: about 2,000 pieces, from 64 KiB to 4 MiB. Small pieces start exchanges
- * sooner; many of them cost messages.
+ * The piece length for a content: about 4,000 pieces, of 64 KiB to 4 MiB, or 32 KiB where even those would be few. Small pieces start exchanges
+ * sooner; many of them cost messages and memory.
  */
 export function pieceBytesFor(contentBytes: number): number {
-  let pieceBytes = 32 * 1024
-  while (pieceBytes < 4 * 1024 * 1024 && contentBytes / pieceBytes > 2_000) pieceBytes *= 2
+  if (contentBytes <= 32 * 1024 * 1024) return 32 * 1024
+  let pieceBytes = 64 * 1024
+  while (pieceBytes < 4 * 1024 * 1024 && contentBytes / pieceBytes > 4_096) pieceBytes *= 2
   return pieceBytes
 }
 

@@ -8,8 +8,8 @@ export const defaultLimits = {
    * Peers served at a time: as many as fill the uplink for this time, a piece each, and at least and at most so many; and up to so many times that where it
    * makes the whole faster.
    */
-  slotsFillMs: 200,
-  uploadSlotsMin: 4,
+  slotsFillMs: 300,
+  uploadSlotsMin: 5,
   uploadSlotsMax: 10,
   slotFactorMax: 8,
   /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */

@@ -63,6 +63,8 @@ export class PeerState {
   readonly uploads: BlockSpan[] = []
   /** Uploads that the operating system has not taken yet. */
   writes = 0
+  /** The piece that ended its turn in a slot, until it tells that it has it. */
+  lastOfTurn: number | null = null
   /** Sent in this turn in a slot. */
   turnBytes = 0
   /** It last had something of us, or was given its slot. */

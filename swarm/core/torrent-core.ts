@@ -50,7 +50,9 @@ export class TorrentCore<Block> {
   readonly #random: Random
   readonly #peers = new Map<PeerNumber, PeerState>()
   /** Pieces to tell all peers of, together. */
-  readonly #news: number[] = []
+  readonly #news: { readonly piece: number; readonly supplier: PeerState | null }[] = []
+  /** Who sent the last block of each piece that is being verified. */
+  readonly #suppliers = new Map<number, PeerState>()
   readonly #offers: Offers | null
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
@@ -228,7 +230,7 @@ export class TorrentCore<Block> {
     if (peer === undefined) return
     this.#peers.delete(number)
     this.#slots.waitNoMore(peer)
-    if (!peer.choking) this.#slots.takeBack()
+    if (!peer.choking || peer.lastOfTurn !== null) this.#slots.takeBack()
     const livedMs = this.#nowMs - peer.connectedAtMs
     for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, livedMs, this.#nowMs)
     const hadRequests = peer.asked.size > 0
@@ -342,6 +344,7 @@ export class TorrentCore<Block> {
 
   #takeHave(peer: PeerState, piece: number): void {
     this.#requirePiece(piece)
+    if (piece === peer.lastOfTurn) this.#endTurn(peer)
     if (!peer.have.set(piece)) return this.#useless(peer, "pieces told before")
     if (peer.have.complete) {
       // From now on it is one of those that have everything.
@@ -419,7 +422,10 @@ export class TorrentCore<Block> {
         const loser = this.#peers.get(other)
         if (loser !== undefined) this.#withdraw(loser, id)
       }
-      if (received.completes) this.#effects.push({ kind: "verify", piece: message.piece })
+      if (received.completes) {
+        this.#suppliers.set(message.piece, peer)
+        this.#effects.push({ kind: "verify", piece: message.piece })
+      }
     }
     this.#refill(peer)
   }
@@ -525,7 +531,12 @@ export class TorrentCore<Block> {
 
   #stored(piece: number, wrongBlocks: readonly number[]): void {
     const suppliers = this.#board.stored(piece)
-    this.#news.push(piece)
+    const supplier = this.#suppliers.get(piece) ?? null
+    this.#suppliers.delete(piece)
+    // A holder of everything waits to hear that it is here (#closeTurn).
+    const waits = supplier !== null && supplier.have.complete && this.#peers.has(supplier.number)
+    if (waits) this.#send(supplier, { type: "have", piece })
+    this.#news.push({ piece, supplier: waits ? supplier : null })
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
     if (this.complete || this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs) this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suppliers?.[block] ?? null))
@@ -542,6 +553,7 @@ export class TorrentCore<Block> {
 
   #corrupt(piece: number): void {
     this.statistics.corruptPieces += 1
+    this.#suppliers.delete(piece)
     const liar = this.#board.corrupt(piece)
     if (liar !== null) this.#ban(liar)
     this.#refillAll()
@@ -577,19 +589,19 @@ export class TorrentCore<Block> {
     while (peer.uploads.length > 0 && peer.writes < writesMax) {
       // Requests come one by one: while a write is out, they gather until they are worth another.
       if (peer.writes > 0 && peer.uploads.length * this.#board.blockBytes < writeBytes / 2) break
-      const { count, endsTurn } = this.#nextWrite(peer, writeBytes)
+      const { count, lastPiece } = this.#nextWrite(peer, writeBytes)
       if (peer.writes === 0) peer.writingSinceMs = this.#nowMs
       peer.writes += 1
       peer.lastSentAtMs = this.#nowMs
       peer.lastServedAtMs = this.#nowMs
       this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
-      if (endsTurn) return this.#passOn(peer)
+      if (lastPiece !== null) return this.#offers === null ? this.#endTurn(peer) : this.#closeTurn(peer, lastPiece)
     }
     this.#offer(peer)
   }
 
-  /** How many of the blocks asked for go out together, noted as sent, and whether the peer's turn ends with them. */
-  #nextWrite(peer: PeerState, writeBytes: number): { readonly count: number; readonly endsTurn: boolean } {
+  /** How many of the blocks asked for go out together, noted as sent, and the piece with which the peer's turn ends, when it does. */
+  #nextWrite(peer: PeerState, writeBytes: number): { readonly count: number; readonly lastPiece: number | null } {
     let bytes = 0
     let count = 0
     for (const { piece, offset, length } of peer.uploads) {
@@ -600,9 +612,9 @@ export class TorrentCore<Block> {
       if (offset + length < pieceBytesAt(this.#board.shape, piece)) continue
       this.#offers?.spread(piece)
       peer.offers.delete(piece)
-      if (this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes) return { count, endsTurn: true }
+      if (this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes) return { count, lastPiece: piece }
     }
-    return { count, endsTurn: false }
+    return { count, lastPiece: null }
   }
 
   #uploaded(number: PeerNumber, bytes: number): void {
@@ -618,10 +630,13 @@ export class TorrentCore<Block> {
 
   #takeInterest(peer: PeerState, interested: boolean): void {
     peer.interested = interested
-    if (interested && peer.choking) this.#slots.wait(peer)
+    if (interested && peer.choking && peer.lastOfTurn === null) this.#slots.wait(peer)
     if (!interested) {
       this.#slots.waitNoMore(peer)
-      if (!peer.choking) this.#choke(peer)
+      if (!peer.choking) {
+        this.#choke(peer)
+        this.#slots.takeBack()
+      }
     }
     this.#fillSlots()
   }
@@ -630,23 +645,36 @@ export class TorrentCore<Block> {
     for (let peer = this.#slots.give(); peer !== null; peer = this.#slots.give()) this.#unchoke(peer)
   }
 
-  /** The peer had its turn: another has the next. */
-  #passOn(peer: PeerState): void {
-    if (peer.choking || !this.#slots.someoneWaits) return
+  /**
+   * The peer was sent what is its in this turn, by one from whom every piece has to come: it may ask for no more, and its slot is free once it tells that it has the
+   * last piece. What the operating system took has not left yet; were the slot another's at once, many would share the uplink, and the whole swarm would have
+   * its pieces late.
+   */
+  #closeTurn(peer: PeerState, lastPiece: number): void {
     this.#choke(peer)
+    peer.lastOfTurn = lastPiece
+    peer.lastServedAtMs = this.#nowMs
+  }
+
+  #endTurn(peer: PeerState): void {
+    if (!peer.choking) this.#choke(peer)
+    peer.lastOfTurn = null
+    this.#slots.takeBack()
     this.#fillSlots()
-    this.#slots.wait(peer)
+    if (peer.interested) this.#slots.wait(peer)
+    this.#fillSlots()
   }
 
   /** Turns that take too long, or of which nothing is made, end. */
   #turnSlots(): void {
-    if (!this.#slots.someoneWaits) return
     for (const peer of this.#peers.values()) {
-      if (peer.choking) continue
+      const sinceMs = this.#nowMs - peer.lastServedAtMs
+      if (peer.lastOfTurn !== null && sinceMs >= this.#limits.slotPauseMs) this.#endTurn(peer)
+      if (peer.choking || !this.#slots.someoneWaits) continue
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
-      const idle = peer.uploads.length === 0 && peer.writes === 0 && this.#nowMs - peer.lastServedAtMs >= idleMs
-      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#passOn(peer)
+      const idle = peer.uploads.length === 0 && peer.writes === 0 && sinceMs >= idleMs
+      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#endTurn(peer)
     }
   }
 
@@ -662,7 +690,6 @@ export class TorrentCore<Block> {
 
   #choke(peer: PeerState): void {
     peer.choking = true
-    this.#slots.takeBack()
     this.#send(peer, { type: "choke" })
     for (const span of peer.uploads.splice(0)) this.#send(peer, { type: "reject", ...span })
     for (const piece of peer.offers.keys()) this.#offers?.giveBack(piece)
@@ -718,7 +745,8 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) if (peer.proposes) proposers += 1
     for (const peer of this.#peers.values()) {
       const shares = peer.proposes && proposers > 1
-      for (const piece of this.#news) if (shares || !peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+      for (const { piece, supplier } of this.#news)
+        if (peer !== supplier && (shares || !peer.have.has(piece))) this.#send(peer, { type: "have", piece })
     }
     this.#news.length = 0
     this.#newsToldAtMs = this.#nowMs

@@ -48,8 +48,9 @@ test("any bytes give a torrent or a refusal, and end", () => {
   )
 })
 
-test("pieces grow with the content, from 64 KiB to 4 MiB", () => {
-  assert.equal(pieceBytesFor(1), 64 * 1024)
-  assert.equal(pieceBytesFor(1_000_000_000), 512 * 1024)
+test("pieces grow with the content, from 32 KiB to 4 MiB", () => {
+  assert.equal(pieceBytesFor(1), 32 * 1024)
+  assert.equal(pieceBytesFor(64 * 1024 * 1024), 64 * 1024)
+  assert.equal(pieceBytesFor(1_000_000_000), 256 * 1024)
   assert.equal(pieceBytesFor(1e12), 4 * 1024 * 1024)
 })

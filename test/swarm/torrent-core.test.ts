@@ -174,8 +174,26 @@ test("few are served at a time; while others wait a turn ends with a piece, what
     bench.sent(1).filter((type) => type === "choke" || type === "reject"),
     ["choke", "reject", "reject", "reject", "reject"],
   )
+  // What the operating system took has not arrived: the slot is another's when it has.
+  assert.ok(!bench.sent(3).includes("unchoke"))
+  bench.say(1, { type: "have", piece: 0 })
   assert.ok(bench.sent(3).includes("unchoke"))
   assert.equal(bench.core.census().unchoked, 2)
+})
+
+test("a slot whose peer never tells that its piece came is another's after a while", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, uploadSlotsMax: 1, slotPauseMs: 500 })
+  for (const peer of [1, 2]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  askFor(bench, 1, 0)
+  sendAll(bench)
+  bench.pass(400)
+  assert.ok(!bench.sent(2).includes("unchoke"))
+  bench.pass(100)
+  assert.ok(bench.sent(2).includes("unchoke"))
+  assert.equal(bench.core.census().unchoked, 1)
 })
 
 test("nobody is choked while nobody waits", () => {
@@ -290,7 +308,7 @@ test("a cancelled request is answered with a refusal, once", () => {
   assert.equal(bench.effects.filter((effect) => effect.kind === "upload").length, 2)
 })
 
-test("new pieces are told, together, to peers that lack them and to no others", () => {
+test("new pieces are told to peers that lack them, together, and to the holder of everything that sent them", () => {
   const bench = new Bench({ pieces: 3, newsMs: 1_000 })
   bench.connect(1, "all")
   bench.connect(2, [0])
@@ -299,12 +317,14 @@ test("new pieces are told, together, to peers that lack them and to no others", 
   const told = bench.effects.flatMap((effect) =>
     effect.kind === "send" && effect.message.type === "have" ? [[effect.peer, effect.message.piece]] : [],
   )
+  const toldTo = (peer: number) => told.filter(([to]) => to === peer).map(([, piece = 0]) => piece)
   assert.deepEqual(
-    told.toSorted(([, a = 0], [, b = 0]) => a - b),
-    [
-      [2, 1],
-      [2, 2],
-    ],
+    toldTo(2).toSorted((a, b) => a - b),
+    [1, 2],
+  )
+  assert.deepEqual(
+    toldTo(1).toSorted((a, b) => a - b),
+    [0, 1, 2],
   )
 })
 
@@ -337,7 +357,10 @@ test("a holder of everything sends each piece to one peer before any to a second
       .flatMap((effect) => (effect.kind === "send" && effect.message.type === "suggest" ? [[effect.peer, effect.message.piece]] : []))
     seen = bench.effects.length
     for (const [peer = 0, piece = 0] of suggestions) askFor(bench, peer, piece)
-    sent.push(...sendAll(bench).map(([, piece]) => piece))
+    for (const [peer, piece] of sendAll(bench)) {
+      sent.push(piece)
+      bench.say(peer, { type: "have", piece })
+    }
   }
   assert.deepEqual(
     sent.toSorted((a, b) => a - b),
@@ -360,7 +383,7 @@ test("a proposal to a peer that leaves, or of which nothing was made in its turn
   }
 })
 
-test("of two that propose pieces each is told what came from elsewhere, one alone is not", () => {
+test("of two that propose pieces each is told what came from the other", () => {
   const tell = (proposers: readonly number[]) => {
     const bench = new Bench({ pieces: 4, newsMs: 0 })
     for (const peer of [1, 2]) {
@@ -372,7 +395,8 @@ test("of two that propose pieces each is told what came from elsewhere, one alon
     return [1, 2].map((peer) => bench.sent(peer).includes("have"))
   }
   assert.deepEqual(tell([1, 2]), [true, true])
-  assert.deepEqual(tell([1]), [false, false])
+  // Who sent it hears of it in any case.
+  assert.deepEqual(tell([1]), [true, false])
 })
 
 test("a proposer is asked for what it proposes and for nothing else until a while after", () => {
