@@ -1,17 +1,15 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { idealSeconds, readScenario, scenarioOptions, type Scenario } from "../../bench/scenario.ts"
+import { idealSeconds, type Scenario } from "../../bench/scenario.ts"
 import { blockBytesFor, playScenario, type PlayOptions } from "../../bench/simulator/play.ts"
 import { hostsOf, simulationFigures, type SimulationResult } from "../../bench/simulator/result.ts"
+import { scenarioWith, type Option } from "./lab-results.ts"
 
 const KIB = 1_024
 const options: PlayOptions = { blockBytes: null, found: 0, trace: false, limitSeconds: null }
 
-function scenario(values: { readonly [name in keyof typeof scenarioOptions]?: string | boolean }): Scenario {
-  const defaults = Object.fromEntries(
-    Object.entries(scenarioOptions).flatMap(([name, option]) => ("default" in option ? [[name, option.default]] : [])),
-  )
-  return readScenario({ ...defaults, size: "8MiB", rate: "20mbit", ...values })
+function scenario(values: Partial<Record<Option, string>>, window = false): Scenario {
+  return { ...scenarioWith({ size: "8MiB", rate: "20mbit", ...values }), window }
 }
 
 function play(of: Scenario, more: Partial<PlayOptions> = {}): SimulationResult {
@@ -75,7 +73,7 @@ test("an uplink with half the rate takes about twice the time", () => {
 })
 
 test("hosts that read in order while the file comes finish too", () => {
-  ratio(play(scenario({ hosts: "6", size: "4MiB", window: true })))
+  ratio(play(scenario({ hosts: "6", size: "4MiB" }, true)))
 })
 
 test("blocks of a quarter of a piece predict what blocks of 16 KiB do, within a few per cent", () => {
