@@ -5,6 +5,7 @@
 import { kinds } from "./event-kinds.ts"
 import type { EventQueue } from "./event-queue.ts"
 import type { NetworkModel } from "./network-model.ts"
+import type { Network } from "./network.ts"
 import type { VirtualHost } from "./virtual-host.ts"
 import type { Address } from "#core/address.ts"
 
@@ -21,14 +22,16 @@ export type Attempt = {
 export class Handshakes {
   readonly #queue: EventQueue
   readonly #model: NetworkModel
+  readonly #network: Network
   readonly #attempts: (Attempt | null)[] = []
   readonly #free: number[] = []
   /** Attempts that reached their target. */
   arrivedCount = 0
 
-  constructor(queue: EventQueue, model: NetworkModel) {
+  constructor(queue: EventQueue, model: NetworkModel, network: Network) {
     this.#queue = queue
     this.#model = model
+    this.#network = network
   }
 
   dial(attempt: Attempt): void {
@@ -63,7 +66,9 @@ export class Handshakes {
       const { from } = attempt
       const lateMs = attempt.startedAtMs + this.#model.handshakeTimeoutMs
       from.cpuFreeAtMs = Math.max(from.cpuFreeAtMs, nowMs) + this.#model.handshakeMs
-      const readyMs = from.cpuFreeAtMs + (this.#model.handshakeRoundTrips - 1) * attempt.roundTripMs
+      const { handshakeBytes } = this.#model
+      const sentMs = Math.max(this.#network.spend(to, from, handshakeBytes), this.#network.spend(from, to, handshakeBytes))
+      const readyMs = Math.max(sentMs, from.cpuFreeAtMs) + (this.#model.handshakeRoundTrips - 1) * attempt.roundTripMs
       if (readyMs > lateMs) this.#fail(number, attempt, Math.max(nowMs, lateMs))
       else this.#queue.push(readyMs, kinds.established, number, 0)
     }

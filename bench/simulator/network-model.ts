@@ -22,6 +22,11 @@ export const networkDefaults = {
   hostMs: 0.3,
   /** A mutual TLS handshake takes 2.5 ms of CPU, half at each end (FACTS.md); those of one host follow one another. */
   handshakeMs: 1.25,
+  /**
+   * What it costs on the wire each way: 2,650 to 2,750 bytes of TLS 1.3 with two Ed25519 certificates and session tickets (measured with test members),
+   * the handshake of BEP 3 in its record, and eight frames' headers.
+   */
+  handshakeBytes: 3_300,
   /** Round trips until both are connected: TCP, TLS 1.3, handshake of BEP 3. */
   handshakeRoundTrips: 3,
   /** As `HANDSHAKE_TIMEOUT_MS` of swarm/dialler.ts. */

@@ -58,6 +58,16 @@ export class Network {
     return 2 * (this.path.delayMs + this.#costs.model.hostMs) + this.#portWaitMs(from.down) + this.#portWaitMs(to.down)
   }
 
+  /** Bytes that are not of a connection yet, one way. Returns when the last of them has left. */
+  spend(from: VirtualHost, to: VirtualHost, bytes: number): number {
+    const { up } = from
+    const { down } = to
+    up.freeAtMs = Math.max(up.freeAtMs, this.nowMs) + bytes * up.msPerByte
+    up.smallBytes += bytes
+    down.freeAtMs = Math.max(down.freeAtMs, this.nowMs) + bytes * down.msPerByte
+    return up.freeAtMs
+  }
+
   /** One write of blocks. */
   write(end: LinkEnd, blocks: readonly BlockSpan[]): void {
     let bytes = 0

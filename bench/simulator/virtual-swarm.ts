@@ -86,13 +86,13 @@ export class VirtualSwarm {
     this.cutting = new Cutting(shape)
     this.#costs = new WireCosts(model, this.cutting.blockBytes)
     this.#random = seededRandom(options.seed * 31 + 17)
-    this.#handshakes = new Handshakes(this.#queue, model)
     this.#checkEvery = options.checkEvery ?? 1
     const { cutting } = this
     this.network = new Network(
       { queue: this.#queue, cutting, costs: this.#costs, random: this.#random },
       { delayMs: options.delayMs ?? 0, loss: options.loss ?? 0 },
     )
+    this.#handshakes = new Handshakes(this.#queue, model, this.network)
   }
 
   get nowMs(): number {
