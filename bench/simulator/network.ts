@@ -77,7 +77,7 @@ export class Network {
     }
     this.writtenBytes += bytes
     end.writtenBytes += bytes
-    end.uploads.push(end.writtenBytes, bytes)
+    end.uploads.push(bytes)
     this.#reportUploads(end)
     if (end.state === "idle") this.#lineUp(end)
     this.#serve(end.host)
@@ -140,7 +140,6 @@ export class Network {
   #lineUp(end: LinkEnd): void {
     end.state = "in-line"
     append(end.host.up, end)
-    end.host.up.lineLength += 1
   }
 
   #shift(line: Uplink | Downlink): LinkEnd | null {
@@ -150,7 +149,7 @@ export class Network {
       line.first = end.next
       if (line.first === null) line.last = null
       end.next = null
-      if ("lineLength" in line) line.lineLength -= 1
+      line.lineLength -= 1
       if (end.open) return end
     }
   }
@@ -229,9 +228,12 @@ export class Network {
   /** The core hears that an upload is done when the kernel has taken all of it. */
   #reportUploads(end: LinkEnd): void {
     const { uploads } = end
-    while (uploads.length > 0 && (uploads[0] ?? 0) - end.sentBytes <= end.host.up.sendBufferBytes) {
-      const bytes = uploads[1] ?? 0
-      uploads.splice(0, 2)
+    while (uploads.length > 0) {
+      const bytes = uploads[0] ?? 0
+      const unsentBytes = end.reportedBytes + bytes - end.sentBytes
+      if (unsentBytes > end.host.up.sendBufferBytes) return
+      uploads.shift()
+      end.reportedBytes += bytes
       this.#queue.push(this.nowMs + this.#costs.model.uploadMs, kinds.uploaded, end.number, bytes)
     }
   }
@@ -332,4 +334,5 @@ function append(line: Uplink | Downlink, end: LinkEnd): void {
   if (line.last === null) line.first = end
   else line.last.next = end
   line.last = end
+  line.lineLength += 1
 }

@@ -70,7 +70,8 @@ export class LinkEnd {
   writtenBytes = 0
   sentBytes = 0
   arrivedBytes = 0
-  /** Of each upload that the core was not told the end of: `writtenBytes` after it, and its own bytes. */
+  /** Of uploads that the core was told the end of, and of each of the others, in order. */
+  reportedBytes = 0
   readonly uploads: number[] = []
 
   /** TCP's congestion window, what it has on its way, and of each unit of that: when its acknowledgement comes, and its bytes. */
@@ -122,6 +123,7 @@ export class Downlink {
   /** Ends of senders that wait for room in the port's queue, in order. */
   first: LinkEnd | null = null
   last: LinkEnd | null = null
+  lineLength = 0
   wakes = false
 
   constructor(bytesPerSecond: number, queueMs: number) {
