@@ -3,7 +3,7 @@
  * durable). `held` only ever names pieces whose bytes were made durable before it was written, so it is trusted at the next start without
  * hashing; when it and the file disagree, the pieces in doubt are missing.
  */
-import { constants } from "node:fs"
+import { constants, readSync, writeSync } from "node:fs"
 import { lstat, mkdir, unlink, type FileHandle } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
@@ -13,6 +13,7 @@ import { deadTemporaries, readBounded, syncDirectory, writeFileDurably } from ".
 import { diskFull, isDiskFull } from "./disk-full.ts"
 import { HandlePool, type Lease } from "./handle-pool.ts"
 import { decodeHeld, encodeHeld, heldRecordBytes } from "./held-record.ts"
+import { isInMemory } from "./in-memory.ts"
 import { PieceSet, requireHeldRange, requirePiece } from "./piece-set.ts"
 
 export const LAYER_FILE = "layer.age"
@@ -22,6 +23,9 @@ export const HELD_FILE = "held"
 /** A crash loses at most what came in this time, or these bytes, and what was being flushed. */
 const FLUSH_AFTER_MS = 500
 const FLUSH_AT_BYTES = 32 * 1024 * 1024
+
+/** On a tmpfs no more than this is copied at once: to hand it to another thread would cost several times as much. */
+const AT_ONCE_BYTES_MAX = 128 * 1024
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
 
@@ -39,6 +43,7 @@ export class FilePieceStore implements PieceStore {
   readonly #directory: string
   readonly #torrent: Torrent
   readonly #handles: HandlePool
+  readonly #atOnceBytesMax: number
   /** Readable in this process. */
   readonly #held: PieceSet
   /** Durable, though perhaps not recorded yet. */
@@ -55,7 +60,7 @@ export class FilePieceStore implements PieceStore {
   #failure: GridError | null = null
   #closing: Promise<void> | null = null
 
-  private constructor(directory: string, torrent: Torrent, held: PieceSet, handles: HandlePool) {
+  private constructor(directory: string, torrent: Torrent, held: PieceSet, handles: HandlePool, inMemory: boolean) {
     this.pieceCount = torrent.pieceCount
     this.contentBytes = torrent.contentBytes
     this.pieceBytes = torrent.pieceBytes
@@ -63,6 +68,7 @@ export class FilePieceStore implements PieceStore {
     this.#directory = directory
     this.#torrent = torrent
     this.#handles = handles
+    this.#atOnceBytesMax = inMemory ? AT_ONCE_BYTES_MAX : 0
     this.#held = held
     this.#durable = PieceSet.fromBytes(held.toBytes(), torrent.pieceCount) ?? new PieceSet(torrent.pieceCount)
   }
@@ -79,7 +85,7 @@ export class FilePieceStore implements PieceStore {
     const { held, recorded } = await readHeld(directory, torrent)
     // A record that claims too much must go before the first write: a later piece would lengthen the file and hide the lie.
     if (recorded !== held.count) await writeFileDurably(join(directory, HELD_FILE), encodeHeld(torrent.infohash, held))
-    return new FilePieceStore(directory, torrent, held, options.handles ?? new HandlePool({ idleMax: 1 }))
+    return new FilePieceStore(directory, torrent, held, options.handles ?? new HandlePool({ idleMax: 1 }), await isInMemory(directory))
   }
 
   get heldCount(): number {
@@ -120,7 +126,8 @@ export class FilePieceStore implements PieceStore {
     if (length === 0) return
     const lease = await this.#lease()
     try {
-      await readFully(lease.file, into, length, offset)
+      if (length <= this.#atOnceBytesMax) readAtOnce(lease.file, into, length, offset)
+      else await readFully(lease.file, into, length, offset)
     } catch (error) {
       throw this.#damaged("can't be read", error)
     } finally {
@@ -155,7 +162,8 @@ export class FilePieceStore implements PieceStore {
     try {
       this.#writingLease ??= this.#lease()
       const { file } = await this.#writingLease
-      await writeFully(file, bytes, piece * this.pieceBytes)
+      if (bytes.length <= this.#atOnceBytesMax) writeAtOnce(file, bytes, piece * this.pieceBytes)
+      else await writeFully(file, bytes, piece * this.pieceBytes)
     } catch (error) {
       if (isDiskFull(error)) throw await diskFull(this.#directory, this.#missingBytes(), error)
       throw this.#damaged("can't be written", error)
@@ -329,10 +337,26 @@ async function writeFully(file: FileHandle, bytes: Uint8Array, position: number)
   }
 }
 
+function writeAtOnce({ fd }: FileHandle, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, bytes.length - done, position + done)
+}
+
 async function readFully(file: FileHandle, into: Uint8Array, length: number, position: number): Promise<void> {
   for (let done = 0; done < length;) {
     const { bytesRead } = await file.read(into, done, length - done, position + done)
-    if (bytesRead === 0) throw new Error(`it ends at ${position + done}, before what it held`)
+    requireProgress(bytesRead, position + done)
     done += bytesRead
   }
+}
+
+function readAtOnce({ fd }: FileHandle, into: Uint8Array, length: number, position: number): void {
+  for (let done = 0; done < length;) {
+    const bytesRead = readSync(fd, into, done, length - done, position + done)
+    requireProgress(bytesRead, position + done)
+    done += bytesRead
+  }
+}
+
+function requireProgress(bytesRead: number, at: number): void {
+  if (bytesRead === 0) throw new Error(`it ends at ${at}, before what it held`)
 }

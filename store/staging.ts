@@ -7,11 +7,10 @@ import { access, lstat, mkdir, readFile, stat, statfs } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
+import { isInMemory } from "./in-memory.ts"
 
 /** Left free beside the sealed bytes. */
 export const STAGING_SPARE_BYTES = 100 * 1024 * 1024
-/** f_type of a tmpfs, statfs(2). */
-const TMPFS_MAGIC = 0x01021994
 /** Where Linux keeps a tmpfs for everyone. */
 const SHARED_MEMORY = "/dev/shm"
 
@@ -102,8 +101,8 @@ async function gather(kind: StagingKind, directory: string): Promise<StagingPlac
     const existing = await nearestExisting(directory)
     if (!(await stat(existing)).isDirectory()) return unusable(`${existing} is not a directory`)
     await access(existing, constants.W_OK | constants.X_OK)
-    const { type, bavail, bsize } = await statfs(existing)
-    const inMemory = type === TMPFS_MAGIC
+    const { bavail, bsize } = await statfs(existing)
+    const inMemory = await isInMemory(existing)
     if (kind === "memory" && !inMemory) return unusable("it is not a tmpfs")
     const roomBytes = bavail * bsize
     const freeBytes = inMemory ? Math.min(roomBytes, await availableMemoryBytes()) : roomBytes

@@ -7,7 +7,8 @@ import { test, type TestContext } from "node:test"
 import { FilePieceStore } from "#store/file-piece-store.ts"
 import { contentOf, pieceOf, temporaryDirectory, torrentOf } from "./torrents.ts"
 
-const PIECE = 16 * 1024
+/** So large that it goes through a FileHandle on a tmpfs too. */
+const PIECE = 256 * 1024
 const content = contentOf("failing disk", 4 * PIECE)
 const torrent = torrentOf(content, PIECE)
 

@@ -1,5 +1,6 @@
 /** One suite for every piece store: the one in memory is a true twin of the one on disk. */
 import assert from "node:assert/strict"
+import { existsSync } from "node:fs"
 import { describe, test, type TestContext } from "node:test"
 import type { PieceStore } from "#core/piece-store.ts"
 import type { Torrent } from "#core/torrent.ts"
@@ -11,11 +12,17 @@ const PIECE = 16 * 1024
 const content = contentOf("conformance", 5 * PIECE + 1_000)
 const torrent = torrentOf(content, PIECE)
 
+/** A tmpfs nearly everywhere. */
+const SHARED_MEMORY = "/dev/shm"
+
 type MakeStore = (context: TestContext, torrent: Torrent) => Promise<PieceStore>
 
 const stores: Readonly<Record<string, MakeStore>> = {
   MemoryPieceStore: async (_context, of) => new MemoryPieceStore(of),
   FilePieceStore: async (context, of) => FilePieceStore.open(temporaryDirectory(context), of),
+  ...(existsSync(SHARED_MEMORY) && {
+    "FilePieceStore in memory": async (context, of) => FilePieceStore.open(temporaryDirectory(context, SHARED_MEMORY), of),
+  }),
 }
 
 /** Closed before its directory is removed: what is done after a test is done in the order of asking. */
