@@ -20,7 +20,7 @@ Plays a swarm in memory: the product's own core decides for each host, links and
 
 ${scenarioHelp}
   --sweep LIST        several numbers of hosts, one after the other: 100,1000,10000
-  --block BYTES       asked for at a time (16 KiB; a quarter or half of a piece in very large runs)
+  --block BYTES       asked for at a time (16 KiB; a quarter of a piece to a whole one in very large runs)
   --found N           other hosts that discovery tells each of at its start (0)
   --limit SECONDS     of simulated time (20 times the ideal)
   --trace             prints a digest of all that happened

@@ -26,10 +26,9 @@ export type Progress = {
   readonly done: number
 }
 
-/** Blocks of a run, of all hosts together, that are simulated one by one; where there would be more, a block is a quarter of a piece, or half of one. */
+/** Blocks of a run, of all hosts together, that are simulated one by one; where there would be more, a block is a quarter of a piece, half of one, or all of it. */
 const BLOCKS_MAX = 10_000_000
-const COARSE_BLOCKS_PER_PIECE = 4
-const COARSEST_BLOCKS_PER_PIECE = 2
+const COARSE_BLOCKS_PER_PIECE = [4, 2, 1]
 /** Every step of a swarm of this size is checked, and of larger ones one in so many. */
 const CHECKED_HOSTS_MAX = 200
 const CHECK_EVERY = 1_009
@@ -38,10 +37,9 @@ const LIMIT_IDEALS = 20
 const LIMIT_SECONDS_MIN = 60
 
 export function blockBytesFor(scenario: Pick<Scenario, "hosts" | "contentBytes">, pieceBytes: number): number {
+  const coarse = COARSE_BLOCKS_PER_PIECE.map((count) => Math.max(BLOCK_BYTES, pieceBytes / count))
   const fits = (blockBytes: number) => (scenario.hosts * scenario.contentBytes) / blockBytes <= BLOCKS_MAX
-  const coarse = pieceBytes / COARSE_BLOCKS_PER_PIECE
-  if (fits(BLOCK_BYTES) || coarse <= BLOCK_BYTES) return BLOCK_BYTES
-  return fits(coarse) ? coarse : pieceBytes / COARSEST_BLOCKS_PER_PIECE
+  return [BLOCK_BYTES, ...coarse].find(fits) ?? pieceBytes
 }
 
 /** @throws {InvariantViolation} */
