@@ -25,7 +25,7 @@ const FLUSH_AFTER_MS = 500
 const FLUSH_AT_BYTES = 32 * 1024 * 1024
 
 /** On a tmpfs no more than this is copied at once: to hand it to another thread would cost several times as much. */
-const AT_ONCE_BYTES_MAX = 128 * 1024
+const AT_ONCE_BYTES_MAX = 256 * 1024
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
 

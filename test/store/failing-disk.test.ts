@@ -8,7 +8,7 @@ import { FilePieceStore } from "#store/file-piece-store.ts"
 import { contentOf, pieceOf, temporaryDirectory, torrentOf } from "./torrents.ts"
 
 /** So large that it goes through a FileHandle on a tmpfs too. */
-const PIECE = 256 * 1024
+const PIECE = 512 * 1024
 const content = contentOf("failing disk", 4 * PIECE)
 const torrent = torrentOf(content, PIECE)
 
