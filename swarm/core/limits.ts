@@ -11,6 +11,7 @@ export const defaultLimits = {
   slotsFillMs: 300,
   uploadSlotsMin: 5,
   uploadSlotsMax: 10,
+  originSlotsMax: 64,
   slotFactorMax: 8,
   /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */
   requestsQueued: 512,

@@ -74,7 +74,7 @@ export class TorrentCore<Block> {
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
-    this.#slots = new UploadSlots(this.#limits, parts.shape.pieceBytes, parts.random, parts.nowMs)
+    this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, hears: parts.held.complete })
     this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
   }
 

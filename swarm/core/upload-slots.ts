@@ -15,6 +15,7 @@ export class UploadSlots {
   readonly #places = new Map<PeerState, number>()
   readonly #rate: ReactiveRate
   readonly #pieceBytes: number
+  readonly #slotsMax: number
   /** For so many times the peers that would fill the uplink alone. */
   #factor = 1
   #taken = 0
@@ -29,12 +30,17 @@ export class UploadSlots {
   #grows = false
   #restUntilMs = 0
 
-  constructor(limits: Limits, pieceBytes: number, random: Random, nowMs: number) {
+  /** `hears`: turns end when the peer tells that its piece came, so that slots hold all that is on its way. */
+  constructor(
+    limits: Limits,
+    parts: { readonly pieceBytes: number; readonly hears: boolean; readonly random: Random; readonly nowMs: number },
+  ) {
     this.#limits = limits
-    this.#random = random
-    this.#rate = new ReactiveRate(nowMs)
-    this.#sinceMs = nowMs
-    this.#pieceBytes = pieceBytes
+    this.#random = parts.random
+    this.#rate = new ReactiveRate(parts.nowMs)
+    this.#sinceMs = parts.nowMs
+    this.#pieceBytes = parts.pieceBytes
+    this.#slotsMax = parts.hears ? limits.originSlotsMax : limits.uploadSlotsMax
   }
 
   get taken(): number {
@@ -109,7 +115,7 @@ export class UploadSlots {
 
   get #slots(): number {
     const fill = Math.ceil((this.#rate.bytesPerSecond * this.#limits.slotsFillMs) / 1000 / this.#pieceBytes)
-    return this.#factor * Math.min(this.#limits.uploadSlotsMax, Math.max(this.#limits.uploadSlotsMin, fill))
+    return this.#factor * Math.min(this.#slotsMax, Math.max(this.#limits.uploadSlotsMin, fill))
   }
 
   /**
