@@ -115,9 +115,10 @@ try {
       `${engine.name.padEnd(24)} ${median(figures.megabytesPerSecond).toFixed(0).padStart(5)}   ${median(figures.seed).toFixed(2).padStart(13)}   ` +
         `${median(figures.leech).toFixed(2).padStart(14)}   ${median(figures.residentMiB).toFixed(0).padStart(15)}`,
     )
+  console.log(`${"goals for ours".padEnd(24)}    --   ${"<= 1.50".padStart(13)}   ${"<= 2.50".padStart(14)}`)
   const [own, other] = [results.get(ours), results.get(libtorrent)]
   if (own !== undefined && other !== undefined)
-    console.log(`ours / libtorrent: ${(median(own.megabytesPerSecond) / median(other.megabytesPerSecond)).toFixed(2)}`)
+    console.log(`ours / libtorrent: ${(median(own.megabytesPerSecond) / median(other.megabytesPerSecond)).toFixed(2)} (goal: >= 1.50)`)
 } finally {
   await rm(directory, { recursive: true, force: true })
 }
