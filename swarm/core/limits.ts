@@ -69,7 +69,10 @@ export const defaultLimits = {
   /** A trial is made while at least this much is sent for each slot. */
   slotTrialBytes: 512 * 1024,
   slotRestMs: 5_000,
-  slotTurnMs: 10_000,
+  slotTurnMs: 5_000,
+  /** Who made nothing of its turn waits for this time, then for twice as long, before the next; at most. */
+  slotWastedMs: 500,
+  slotWastedMaxMs: 30_000,
   slotIdleMs: 1_000,
   slotPauseMs: 2_000,
 

@@ -65,6 +65,9 @@ export class PeerState {
   writes = 0
   /** The piece that ended its turn in a slot, until it tells that it has it. */
   lastOfTurn: number | null = null
+  /** Turns one after another of which nothing came, and until when it waits for the next. */
+  wastedTurns = 0
+  restsUntilMs = 0
   /** Sent in this turn in a slot. */
   turnBytes = 0
   /** It last had something of us, or was given its slot. */

@@ -344,7 +344,7 @@ export class TorrentCore<Block> {
 
   #takeHave(peer: PeerState, piece: number): void {
     this.#requirePiece(piece)
-    if (piece === peer.lastOfTurn) this.#endTurn(peer)
+    if (piece === peer.lastOfTurn) this.#endTurn(peer, "used")
     if (!peer.have.set(piece)) return this.#useless(peer, "pieces told before")
     if (peer.have.complete) {
       // From now on it is one of those that have everything.
@@ -595,7 +595,7 @@ export class TorrentCore<Block> {
       peer.lastSentAtMs = this.#nowMs
       peer.lastServedAtMs = this.#nowMs
       this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
-      if (lastPiece !== null) return this.#offers === null ? this.#endTurn(peer) : this.#closeTurn(peer, lastPiece)
+      if (lastPiece !== null) return this.#offers === null ? this.#endTurn(peer, "used") : this.#closeTurn(peer, lastPiece)
     }
     this.#offer(peer)
   }
@@ -630,7 +630,7 @@ export class TorrentCore<Block> {
 
   #takeInterest(peer: PeerState, interested: boolean): void {
     peer.interested = interested
-    if (interested && peer.choking && peer.lastOfTurn === null) this.#slots.wait(peer)
+    this.#waitForTurn(peer)
     if (!interested) {
       this.#slots.waitNoMore(peer)
       if (!peer.choking) {
@@ -656,26 +656,36 @@ export class TorrentCore<Block> {
     peer.lastServedAtMs = this.#nowMs
   }
 
-  #endTurn(peer: PeerState): void {
+  #endTurn(peer: PeerState, how: "used" | "wasted"): void {
     if (!peer.choking) this.#choke(peer)
     peer.lastOfTurn = null
+    peer.wastedTurns = how === "used" ? 0 : peer.wastedTurns + 1
+    const { slotWastedMs, slotWastedMaxMs } = this.#limits
+    if (how === "wasted")
+      peer.restsUntilMs = this.#nowMs + Math.min(slotWastedMaxMs, slotWastedMs * 2 ** Math.min(peer.wastedTurns - 1, 16))
     this.#slots.takeBack()
     this.#fillSlots()
-    if (peer.interested) this.#slots.wait(peer)
+    this.#waitForTurn(peer)
     this.#fillSlots()
+  }
+
+  #waitForTurn(peer: PeerState): void {
+    if (peer.interested && peer.choking && peer.lastOfTurn === null && this.#nowMs >= peer.restsUntilMs) this.#slots.wait(peer)
   }
 
   /** Turns that take too long, or of which nothing is made, end. */
   #turnSlots(): void {
     for (const peer of this.#peers.values()) {
       const sinceMs = this.#nowMs - peer.lastServedAtMs
-      if (peer.lastOfTurn !== null && sinceMs >= this.#limits.slotPauseMs) this.#endTurn(peer)
+      if (peer.lastOfTurn !== null && sinceMs >= this.#limits.slotPauseMs) this.#endTurn(peer, "wasted")
+      this.#waitForTurn(peer)
       if (peer.choking || !this.#slots.someoneWaits) continue
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
       const idle = peer.uploads.length === 0 && peer.writes === 0 && sinceMs >= idleMs
-      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#endTurn(peer)
+      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#endTurn(peer, "wasted")
     }
+    this.#fillSlots()
   }
 
   #unchoke(peer: PeerState): void {

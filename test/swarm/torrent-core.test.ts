@@ -196,6 +196,18 @@ test("a slot whose peer never tells that its piece came is another's after a whi
   assert.equal(bench.core.census().unchoked, 1)
 })
 
+test("who makes nothing of its turns waits longer and longer for the next, while others are served", () => {
+  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 100, slotWastedMs: 1_000 })
+  bench.connect(1, "none")
+  bench.say(1, { type: "interested" })
+  bench.connect(2, "none")
+  bench.say(2, { type: "interested" })
+  const turns = (peer: number) => bench.sent(peer).filter((type) => type === "unchoke").length
+  bench.pass(60_000)
+  // 1 + 2 + 4 + 8 + 16 seconds fit in: six turns, where it would be hundreds.
+  assert.ok(turns(1) <= 7 && turns(2) <= 7, `${turns(1)} and ${turns(2)} turns`)
+})
+
 test("nobody is choked while nobody waits", () => {
   const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 2, originSlotsMax: 2 })
   for (const peer of [1, 2]) {
