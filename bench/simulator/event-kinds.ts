@@ -1,7 +1,7 @@
 /** Kinds of events of the simulator: what their two numbers mean. */
 export const kinds = {
-  /** Slot of the wheel. */
-  ticks: 0,
+  /** Host. */
+  tick: 0,
   /** Host. */
   uplinkFree: 1,
   /** Receiving end, block. */
@@ -28,4 +28,6 @@ export const kinds = {
   gone: 12,
   /** Position among the calls. */
   call: 13,
+  /** Nothing: everyone is looked at. */
+  audit: 14,
 } as const

@@ -41,9 +41,9 @@ export type SwarmShape = {
   readonly makeCore?: (core: TorrentCore<VirtualBlock>, index: number) => HostCore
 }
 
-/** Ticks of all hosts, in slots of this: each host has its own moment. */
-const TICK_SLOT_MS = 1
-const LOST_REQUESTS_CHECKED_MS = 1_000
+/** Hosts tick at moments of their own, of this many in a tick's time. */
+const TICK_PHASES = 1_000
+const AUDIT_MS = 1_000
 /** Swarms up to this size have each request accounted for by itself, larger ones by their number. */
 const EXACT_HOSTS_MAX = 200
 /** In larger ones, one host of this many is accounted for exactly. */
@@ -60,11 +60,9 @@ export class VirtualSwarm {
   readonly #random: Random
   readonly #ends: LinkEnd[] = []
   readonly #byAddress = new Map<string, VirtualHost>()
-  readonly #tickSlots: VirtualHost[][] = []
   readonly #calls: (() => void)[] = []
   readonly #checkEvery: number
   #stepsUnchecked = 0
-  #lostCheckedAtMs = 0
   /** Hosts that still want something. */
   #unfinished = 0
   /** Ends with small messages, and blocks to upload, of the event that is handled. */
@@ -93,6 +91,7 @@ export class VirtualSwarm {
       { delayMs: options.delayMs ?? 0, loss: options.loss ?? 0 },
     )
     this.#handshakes = new Handshakes(this.#queue, model, this.network)
+    this.#queue.push(AUDIT_MS, kinds.audit, 0, 0)
   }
 
   get nowMs(): number {
@@ -128,7 +127,8 @@ export class VirtualSwarm {
     this.hosts.push(host)
     this.#byAddress.set(formatAddress(host.address), host)
     if (host.wanted) this.#unfinished += 1
-    this.#wind(host)
+    const phaseMs = (this.#random.below(TICK_PHASES) * TICK_MS) / TICK_PHASES
+    this.#queue.push(this.nowMs + phaseMs, kinds.tick, index, 0)
     return host
   }
 
@@ -219,17 +219,6 @@ export class VirtualSwarm {
     }
   }
 
-  #wind(host: VirtualHost): void {
-    const slotCount = TICK_MS / TICK_SLOT_MS
-    const slot = this.#random.below(slotCount)
-    const hosts = (this.#tickSlots[slot] ??= [])
-    hosts.push(host)
-    if (hosts.length > 1) return
-    const round = Math.floor(this.nowMs / TICK_MS)
-    const atMs = round * TICK_MS + slot * TICK_SLOT_MS
-    this.#queue.push(atMs > this.nowMs ? atMs : atMs + TICK_MS, kinds.ticks, slot, 0)
-  }
-
   #countOut(host: VirtualHost): void {
     if (host.wanted && !host.gone && !host.frozen && host.doneAtMs === null) this.#unfinished -= 1
   }
@@ -242,9 +231,11 @@ export class VirtualSwarm {
     this.eventCount += 1
     this.#options.trace?.add(atMs, kind, a, b)
     switch (kind) {
-      case kinds.ticks:
-        this.#tick(a)
+      case kinds.tick:
+        this.#tick(this.#host(a))
         break
+      case kinds.audit:
+        return this.#audit()
       case kinds.uplinkFree:
         this.network.uplinkFree(this.#host(a))
         return
@@ -304,15 +295,15 @@ export class VirtualSwarm {
 
   readonly #tickEvent: Event = { kind: "tick" }
 
-  #tick(slot: number): void {
-    const hosts = this.#tickSlots[slot] ?? []
-    for (const host of hosts) {
-      this.#step(host, this.#tickEvent)
-      this.#sendOff()
-    }
-    this.#queue.push(this.nowMs + TICK_MS, kinds.ticks, slot, 0)
-    if (this.nowMs - this.#lostCheckedAtMs < LOST_REQUESTS_CHECKED_MS) return
-    this.#lostCheckedAtMs = this.nowMs
+  #tick(host: VirtualHost): void {
+    if (host.gone) return
+    this.#step(host, this.#tickEvent)
+    this.#queue.push(this.nowMs + TICK_MS, kinds.tick, host.index, 0)
+  }
+
+  /** Looks for requests that nobody will answer. */
+  #audit(): void {
+    this.#queue.push(this.nowMs + AUDIT_MS, kinds.audit, 0, 0)
     for (const host of this.hosts) {
       const lost = host.gone || host.frozen ? null : lostRequest(host, this.nowMs)
       if (lost !== null) throw this.#violation(host, lost)
