@@ -52,7 +52,7 @@ export const defaultLimits = {
   silentMs: 120_000,
   keepAliveMs: 30_000,
   /** A peer that does not take one write in this time is dropped. */
-  unreadMs: 30_000,
+  unreadMs: 10_000,
   /** After a refused request. */
   refusedPauseMs: 500,
 
