@@ -5,13 +5,13 @@ export const defaultLimits = {
   peers: 200,
   settledMs: 1_000,
   /**
-   * Peers served at a time: as many as fill the uplink for this time, a piece each, and at least and at most so many; and up to so many times that where it
-   * makes the whole faster.
+   * Peers that an origin serves at a time: as many as fill the uplink for this time, a piece each, and at least and at most so many; those that others serve;
+   * and up to so many times that where it makes the whole faster.
    */
   slotsFillMs: 300,
-  uploadSlotsMin: 5,
-  uploadSlotsMax: 10,
+  originSlotsMin: 5,
   originSlotsMax: 64,
+  sharerSlots: 16,
   slotFactorMax: 8,
   /** Requests of one peer that wait for their turn; told to it as `reqq` (BEP 10). */
   requestsQueued: 512,
@@ -77,7 +77,7 @@ export const defaultLimits = {
   slotPauseMs: 2_000,
 
   /** Pieces that came within this time are told of together. */
-  newsMs: 100,
+  newsMs: 200,
 
   /** Pieces ahead of the unpacker among which the rarest is chosen before all others. */
   windowPieces: 192,
@@ -90,11 +90,12 @@ export const defaultLimits = {
   /** A proposal that is not taken up in this time is made to another. */
   offerLapsesMs: 5_000,
 
-  /** Dialled until this many connections stand in all, and this many that we dialled; given addresses beyond that. */
+  /** Dialled until this many connections stand in all, and this many that we dialled, these at once and the others after such pauses; given addresses beyond that. */
   connectionsWanted: 8,
   dialledWanted: 3,
-  /** Taken of those who dial us, while pieces are missing, until this many stand in all. */
-  connectionsTaken: 14,
+  dialPauseMs: 500,
+  /** Taken of those who dial us, while pieces are missing, until this many stand in all: little more, so that all have as many and get as large a share. */
+  connectionsTaken: 10,
   givenWanted: 16,
   halfOpen: 8,
   redialFirstMs: 1_000,

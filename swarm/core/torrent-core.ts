@@ -60,6 +60,7 @@ export class TorrentCore<Block> {
   readonly #slots: UploadSlots
   #newsToldAtMs = 0
   #afreshAtMs = 0
+  #dialAgainAtMs = 0
   #taking = true
   #nowMs: number
   #effects: CoreEffect<Block>[] = []
@@ -74,7 +75,7 @@ export class TorrentCore<Block> {
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
-    this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, hears: parts.held.complete })
+    this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, origin: parts.held.complete })
     this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
   }
 
@@ -520,10 +521,11 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) this.#refill(peer)
   }
 
-  /** Who can't use a slot at this moment leaves it to others; where proposals come, there may be one. */
+  /** Those who have everything may have many to serve: who can't use a slot at this moment leaves it to others; where proposals come, there may be one. */
   #tellInterest(peer: PeerState): void {
+    const fewServed = !peer.have.complete && peer.told === "interested" && !this.complete
     const usable = peer.asked.size > 0 || peer.proposes || peer.exhaustedAt !== this.#board.version || this.#board.endGame
-    const now = peer.useful > 0 && this.#taking && usable ? "interested" : "not-interested"
+    const now = this.#taking && (fewServed || (peer.useful > 0 && usable)) ? "interested" : "not-interested"
     if (now === peer.told) return
     peer.told = now
     this.#send(peer, { type: now })
@@ -612,7 +614,7 @@ export class TorrentCore<Block> {
       if (offset + length < pieceBytesAt(this.#board.shape, piece)) continue
       this.#offers?.spread(piece)
       peer.offers.delete(piece)
-      if (this.#slots.someoneWaits && peer.turnBytes >= this.#slots.turnBytes) return { count, lastPiece: piece }
+      if (this.#slots.wanted && peer.turnBytes >= this.#slots.turnBytes) return { count, lastPiece: piece }
     }
     return { count, lastPiece: null }
   }
@@ -679,7 +681,7 @@ export class TorrentCore<Block> {
       const sinceMs = this.#nowMs - peer.lastServedAtMs
       if (peer.lastOfTurn !== null && sinceMs >= this.#limits.slotPauseMs) this.#endTurn(peer, "wasted")
       this.#waitForTurn(peer)
-      if (peer.choking || !this.#slots.someoneWaits) continue
+      if (peer.choking || !this.#slots.wanted) continue
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
       const idle = peer.uploads.length === 0 && peer.writes === 0 && sinceMs >= idleMs
@@ -712,7 +714,7 @@ export class TorrentCore<Block> {
     const { pieceBytes } = this.#board.shape
     // While others wait, what is left of its turn; else one more than it asked for.
     const restBytes = Math.max(this.#slots.turnBytes, 1) - peer.turnBytes
-    const wanted = this.#slots.someoneWaits
+    const wanted = this.#slots.wanted
       ? Math.ceil(restBytes / pieceBytes)
       : 1 + Math.ceil((peer.uploads.length * this.#board.blockBytes) / pieceBytes)
     while (peer.offers.size < wanted) {
@@ -742,7 +744,7 @@ export class TorrentCore<Block> {
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
     this.#makeRoom()
-    this.#tellNews()
+    if (this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs) this.#tellNews()
     this.#slots.tick(this.#nowMs)
     this.#turnSlots()
     this.#refillAll()
@@ -849,6 +851,11 @@ export class TorrentCore<Block> {
     while (this.#addresses.halfOpen < this.#limits.halfOpen && connections < this.#limits.peers) {
       const enough = dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsWanted
       if (enough && dialled >= this.#limits.givenWanted) return
+      // The rest in their time: were all made at once, the first to come would know, and be full of, one another alone.
+      if (!enough && dialled >= this.#limits.dialledWanted) {
+        if (this.#nowMs < this.#dialAgainAtMs) return
+        this.#dialAgainAtMs = this.#nowMs + this.#limits.dialPauseMs
+      }
       const address = this.#addresses.next(enough, this.#nowMs)
       if (address === null) return
       dialled += 1

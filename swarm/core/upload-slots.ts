@@ -1,6 +1,7 @@
 /**
- * Who is served: few at a time, so that each has a whole piece soon and passes it on, each for a short turn while others wait. As many as fill the uplink
- * while one hears that it has its turn and asks; where the peers' own links are the narrower ones, more, which is found by trying.
+ * Who is served. One from whom every piece has to come serves few at a time, so that each has a whole piece soon and passes it on, each for a short turn while
+ * others wait: as many as fill the uplink while one hears that it has its turn and asks. All others serve everyone they know, which is few: a turn would cost two
+ * waits behind full links. Where the peers' own links are the narrower ones more are served, which is found by trying.
  */
 import type { Limits } from "./limits.ts"
 import type { PeerState } from "./peer-state.ts"
@@ -15,7 +16,8 @@ export class UploadSlots {
   readonly #places = new Map<PeerState, number>()
   readonly #rate: ReactiveRate
   readonly #pieceBytes: number
-  readonly #slotsMax: number
+  /** From us every piece has to come. */
+  readonly #origin: boolean
   /** For so many times the peers that would fill the uplink alone. */
   #factor = 1
   #taken = 0
@@ -30,25 +32,25 @@ export class UploadSlots {
   #grows = false
   #restUntilMs = 0
 
-  /** `hears`: turns end when the peer tells that its piece came, so that slots hold all that is on its way. */
   constructor(
     limits: Limits,
-    parts: { readonly pieceBytes: number; readonly hears: boolean; readonly random: Random; readonly nowMs: number },
+    parts: { readonly pieceBytes: number; readonly origin: boolean; readonly random: Random; readonly nowMs: number },
   ) {
     this.#limits = limits
     this.#random = parts.random
     this.#rate = new ReactiveRate(parts.nowMs)
     this.#sinceMs = parts.nowMs
     this.#pieceBytes = parts.pieceBytes
-    this.#slotsMax = parts.hears ? limits.originSlotsMax : limits.uploadSlotsMax
+    this.#origin = parts.origin
   }
 
   get taken(): number {
     return this.#taken
   }
 
-  get someoneWaits(): boolean {
-    return this.#waiting.length > 0
+  /** Whether a slot that becomes free is of use to another, or one too many. */
+  get wanted(): boolean {
+    return this.#waiting.length > 0 || this.#taken > this.#slots
   }
 
   /** Bytes of one turn while others wait; it ends with the piece in which they are reached. */
@@ -101,7 +103,7 @@ export class UploadSlots {
   /** To be called at each tick. */
   tick(nowMs: number): void {
     this.#rate.settle(nowMs)
-    if (this.#taken < this.#slots || !this.someoneWaits) this.#busy = false
+    if (this.#taken < this.#slots || this.#waiting.length === 0) this.#busy = false
     if (nowMs - this.#sinceMs < this.#limits.slotTrialMs) return
     const bytesPerSecond = (this.#sentBytes * 1000) / (nowMs - this.#sinceMs)
     if (!this.#busy) this.#end(1, nowMs)
@@ -114,8 +116,11 @@ export class UploadSlots {
   }
 
   get #slots(): number {
-    const fill = Math.ceil((this.#rate.bytesPerSecond * this.#limits.slotsFillMs) / 1000 / this.#pieceBytes)
-    return this.#factor * Math.min(this.#slotsMax, Math.max(this.#limits.uploadSlotsMin, fill))
+    const { slotsFillMs, originSlotsMin, originSlotsMax, sharerSlots } = this.#limits
+    if (!this.#origin) return this.#factor * sharerSlots
+    // What a turn's last piece needs to arrive is part of the turn (TorrentCore.#closeTurn): slots hold all that is on its way.
+    const fill = Math.ceil((this.#rate.bytesPerSecond * slotsFillMs) / 1000 / this.#pieceBytes)
+    return this.#factor * Math.min(originSlotsMax, Math.max(originSlotsMin, fill))
   }
 
   /**

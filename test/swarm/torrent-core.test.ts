@@ -158,7 +158,7 @@ function sendAll(bench: Bench): [peer: number, piece: number][] {
 }
 
 test("few are served at a time; while others wait a turn ends with a piece, what was asked beyond is refused, and the next has its turn", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 2, originSlotsMax: 2 })
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 2, originSlotsMax: 2 })
   for (const peer of [1, 2, 3]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -182,7 +182,7 @@ test("few are served at a time; while others wait a turn ends with a piece, what
 })
 
 test("a slot whose peer never tells that its piece came is another's after a while", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, originSlotsMax: 1, slotPauseMs: 500 })
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 1, originSlotsMax: 1, slotPauseMs: 500 })
   for (const peer of [1, 2]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -197,7 +197,7 @@ test("a slot whose peer never tells that its piece came is another's after a whi
 })
 
 test("who makes nothing of its turns waits longer and longer for the next, while others are served", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 100, slotWastedMs: 1_000 })
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 100, slotWastedMs: 1_000 })
   bench.connect(1, "none")
   bench.say(1, { type: "interested" })
   bench.connect(2, "none")
@@ -209,7 +209,7 @@ test("who makes nothing of its turns waits longer and longer for the next, while
 })
 
 test("nobody is choked while nobody waits", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 2, originSlotsMax: 2 })
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 2, originSlotsMax: 2 })
   for (const peer of [1, 2]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -221,7 +221,7 @@ test("nobody is choked while nobody waits", () => {
 
 test("a slot of which nothing is made, or that is held too long, goes to someone who waits", () => {
   for (const asksOnce of [false, true]) {
-    const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 200, slotTurnMs: 1_000 })
+    const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 200, slotTurnMs: 1_000 })
     for (const peer of [1, 2]) {
       bench.connect(peer, "none")
       bench.say(peer, { type: "interested" })
@@ -237,7 +237,7 @@ test("a slot of which nothing is made, or that is held too long, goes to someone
 })
 
 test("a slot of someone who wants nothing any more goes at once to someone who waits", () => {
-  const bench = new Bench({ pieces: 4, held: "all", uploadSlotsMin: 1, originSlotsMax: 1 })
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 1, originSlotsMax: 1 })
   for (const peer of [1, 2]) {
     bench.connect(peer, "none")
     bench.say(peer, { type: "interested" })
@@ -356,7 +356,7 @@ test("a store that takes no more stops the download and not the upload", () => {
 })
 
 test("a holder of everything sends each piece to one peer before any to a second", () => {
-  const bench = new Bench({ pieces: 12, held: "all", uploadSlotsMin: 2, originSlotsMax: 2 })
+  const bench = new Bench({ pieces: 12, held: "all", originSlotsMin: 2, originSlotsMax: 2 })
   const peers = [1, 2, 3, 4]
   for (const peer of peers) {
     bench.connect(peer, "none")
@@ -382,7 +382,7 @@ test("a holder of everything sends each piece to one peer before any to a second
 
 test("a proposal to a peer that leaves, or of which nothing was made in its turn, is made to another", () => {
   for (const leaves of [true, false]) {
-    const bench = new Bench({ pieces: 1, held: "all", uploadSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 200 })
+    const bench = new Bench({ pieces: 1, held: "all", originSlotsMin: 1, originSlotsMax: 1, slotIdleMs: 200 })
     for (const peer of [1, 2]) {
       bench.connect(peer, "none")
       bench.say(peer, { type: "interested" })
