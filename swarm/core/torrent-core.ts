@@ -521,11 +521,10 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) this.#refill(peer)
   }
 
-  /** Those who have everything may have many to serve: who can't use a slot at this moment leaves it to others; where proposals come, there may be one. */
+  /** Once interested we stay so until we have everything: the next piece that the peer tells of would change it again, and to be served by it costs nobody else. */
   #tellInterest(peer: PeerState): void {
-    const fewServed = !peer.have.complete && peer.told === "interested" && !this.complete
-    const usable = peer.asked.size > 0 || peer.proposes || peer.exhaustedAt !== this.#board.version || this.#board.endGame
-    const now = this.#taking && (fewServed || (peer.useful > 0 && usable)) ? "interested" : "not-interested"
+    const wanted = peer.useful > 0 || (peer.told === "interested" && !this.complete)
+    const now = wanted && this.#taking ? "interested" : "not-interested"
     if (now === peer.told) return
     peer.told = now
     this.#send(peer, { type: now })

@@ -247,15 +247,19 @@ test("a slot of someone who wants nothing any more goes at once to someone who w
   assert.ok(bench.sent(2).includes("unchoke"))
 })
 
-test("who is given a slot and has nothing to ask for says so, and says when it has", () => {
-  const bench = new Bench({ pieces: 2, requestsFirst: 4 })
-  bench.connect(1, "all")
-  const [asked = 0] = piecesAsked(bench, 1)
-  const interest = () => bench.sent(2).findLast((type) => type.endsWith("interested"))
-  bench.connect(2, [asked])
-  assert.equal(interest(), "not-interested")
-  bench.say(2, { type: "have", piece: 1 - asked })
-  assert.equal(interest(), "interested")
+test("interest in a peer lasts until we have everything, or can store no more", () => {
+  const interest = (bench: Bench) => bench.sent(2).findLast((type) => type.endsWith("interested"))
+  for (const end of ["finish", "store-failed"] as const) {
+    const bench = new Bench({ pieces: 2 })
+    bench.connect(1, "all")
+    bench.connect(2, [0])
+    bench.finish([2])
+    assert.equal(interest(bench), "interested", "it may have more to give")
+    if (end === "finish") bench.finish([1, 2])
+    else bench.step({ kind: "store-failed", piece: 1 })
+    bench.pass(100)
+    assert.equal(interest(bench), "not-interested")
+  }
 })
 
 test("uploads wait for the peer to take what was sent: two turns are out at most", () => {
@@ -325,7 +329,7 @@ test("new pieces are told to peers that lack them, together, and to the holder o
   bench.connect(1, "all")
   bench.connect(2, [0])
   bench.finish([1])
-  bench.pass(100)
+  bench.pass(1_000)
   const told = bench.effects.flatMap((effect) =>
     effect.kind === "send" && effect.message.type === "have" ? [[effect.peer, effect.message.piece]] : [],
   )
@@ -338,6 +342,20 @@ test("new pieces are told to peers that lack them, together, and to the holder o
     toldTo(1).toSorted((a, b) => a - b),
     [1, 2],
   )
+})
+
+test("beyond the first few a downloader dials one at a time, so that the first to come do not fill one another", () => {
+  const bench = new Bench({ pieces: 4, dialledWanted: 2, connectionsWanted: 4, dialPauseMs: 1_000 })
+  const addresses = Array.from({ length: 8 }, (_, index) => ({ host: `10.0.0.${index + 1}`, port: 1 }))
+  bench.step({ kind: "addresses", from: null, given: false, addresses })
+  const dialled = () => bench.effects.flatMap((effect) => (effect.kind === "dial" ? [effect.address] : []))
+  assert.equal(dialled().length, 3)
+  bench.pass(900)
+  assert.equal(dialled().length, 3)
+  bench.pass(200)
+  assert.equal(dialled().length, 4)
+  bench.pass(5_000)
+  assert.equal(dialled().length, 4, "enough")
 })
 
 test("a store that takes no more stops the download and not the upload", () => {

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict"
+import test from "node:test"
+import { Bitfield } from "#swarm/core/bitfield.ts"
+import { defaultLimits, type Limits } from "#swarm/core/limits.ts"
+import { PeerState } from "#swarm/core/peer-state.ts"
+import { seededRandom } from "#swarm/core/random.ts"
+import { UploadSlots } from "#swarm/core/upload-slots.ts"
+
+const PIECE_BYTES = 64 * 1024
+
+function slotsWith(options: Partial<Limits>, origin = true): UploadSlots {
+  return new UploadSlots({ ...defaultLimits, ...options }, { pieceBytes: PIECE_BYTES, origin, random: seededRandom(1), nowMs: 0 })
+}
+
+function peerWith(number: number, pieces: number): PeerState {
+  const have = new Bitfield(8)
+  for (let piece = 0; piece < pieces; piece += 1) have.set(piece)
+  return new PeerState(number, { key: `member ${number}`, role: "client", dialled: null, have }, 0, 0)
+}
+
+function giveAll(slots: UploadSlots): PeerState[] {
+  const given: PeerState[] = []
+  for (let peer = slots.give(); peer !== null; peer = slots.give()) given.push(peer)
+  return given
+}
+
+test("an origin serves few at a time, first of all who has least", () => {
+  const slots = slotsWith({ originSlotsMin: 2, slotDraws: 64 })
+  for (let number = 0; number < 6; number += 1) slots.wait(peerWith(number, 6 - number))
+  assert.deepEqual(
+    giveAll(slots).map((peer) => peer.number),
+    [5, 4],
+  )
+  assert.ok(slots.wanted)
+  slots.takeBack()
+  assert.equal(slots.give()?.number, 3)
+})
+
+test("a downloader serves all that it knows at once", () => {
+  const slots = slotsWith({}, false)
+  for (let number = 0; number < defaultLimits.connectionsTaken; number += 1) slots.wait(peerWith(number, 0))
+  assert.equal(giveAll(slots).length, defaultLimits.connectionsTaken)
+  assert.ok(!slots.wanted)
+})
+
+test("a fast origin has slots for all that is on its way", () => {
+  const slots = slotsWith({})
+  for (let number = 0; number < 40; number += 1) slots.wait(peerWith(number, 0))
+  assert.equal(giveAll(slots).length, defaultLimits.originSlotsMin)
+  for (let nowMs = 100; nowMs <= 3_000; nowMs += 100) {
+    slots.sent(32 * PIECE_BYTES * 0.1 * (1_000 / defaultLimits.slotsFillMs))
+    slots.tick(nowMs)
+  }
+  const all = defaultLimits.originSlotsMin + giveAll(slots).length
+  assert.ok(all >= 28 && all <= 40, `${all} for 32 pieces`)
+})
+
+test("where more were tried and nobody waits any more, slots are wanted back until they are as many as before", () => {
+  const slots = slotsWith({ originSlotsMin: 2, originSlotsMax: 2, slotTrialMs: 1_000, slotTrialBytes: 1 })
+  for (let number = 0; number < 4; number += 1) slots.wait(peerWith(number, 0))
+  const given = giveAll(slots)
+  assert.equal(given.length, 2)
+  for (let nowMs = 100; nowMs <= 10_000 && given.length === 2; nowMs += 100) {
+    slots.sent(100_000)
+    slots.tick(nowMs)
+    given.push(...giveAll(slots))
+  }
+  assert.equal(given.length, 4, "twice as many were tried")
+  for (let nowMs = 10_100; nowMs <= 12_500; nowMs += 100) slots.tick(nowMs)
+  assert.ok(slots.wanted, "two have to give theirs back")
+  slots.takeBack()
+  slots.takeBack()
+  assert.ok(!slots.wanted)
+})
