@@ -318,7 +318,9 @@ export class Board {
       if (piece !== undefined && this.isMissing(piece) && has(piece)) return piece
     }
     if (guided) return null
-    return this.#inWindow.rarest(has, this.#random) ?? this.#beyond.rarest(has, this.#random)
+    // One that downloads is itself counted for what it has: the many that are still the origins' alone need not be looked through.
+    const leastCount = peer.have.complete ? 0 : 1
+    return this.#inWindow.rarest(has, this.#random, leastCount) ?? this.#beyond.rarest(has, this.#random, leastCount)
   }
 
   /** Makes room where pieces were begun that nobody brings any more. */

@@ -32,7 +32,7 @@ export const defaultLimits = {
   requestsFirst: 16,
   requestsCeiling: 256,
   /** Requests in flight cover this time at the peer's rate, more where the path itself takes longer. */
-  horizonMs: 250,
+  horizonMs: 120,
   horizonMaxMs: 2_000,
   /** Requests in flight of all peers cover this time at the rate of all. */
   sharedHorizonMs: 1_000,
@@ -76,8 +76,9 @@ export const defaultLimits = {
   slotIdleMs: 1_000,
   slotPauseMs: 2_000,
 
-  /** Pieces that came within this time are told of together. */
+  /** New pieces are told of together, after this time or when there are so many. */
   newsMs: 200,
+  newsPieces: 4,
 
   /** Pieces ahead of the unpacker among which the rarest is chosen before all others. */
   windowPieces: 192,
@@ -90,12 +91,17 @@ export const defaultLimits = {
   /** A proposal that is not taken up in this time is made to another. */
   offerLapsesMs: 5_000,
 
-  /** Dialled until this many connections stand in all, and this many that we dialled, these at once and the others after such pauses; given addresses beyond that. */
+  /**
+   * Dialled until this many connections stand in all, more by one who is behind its neighbours, and this many that we dialled; given addresses beyond that. The
+   * first ones at once, the others after such pauses.
+   */
   connectionsWanted: 8,
+  connectionsMoreBehind: 4,
   dialledWanted: 3,
+  connectionsFirst: 5,
   dialPauseMs: 500,
   /** Taken of those who dial us, while pieces are missing, until this many stand in all: little more, so that all have as many and get as large a share. */
-  connectionsTaken: 10,
+  connectionsTaken: 12,
   givenWanted: 16,
   halfOpen: 8,
   redialFirstMs: 1_000,

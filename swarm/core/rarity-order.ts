@@ -71,9 +71,9 @@ export class RarityOrder {
     this.#starts[count] = border + 1
   }
 
-  /** A rarest piece among those that `wanted` accepts, each as likely as its equals; null when there is none. */
-  rarest(wanted: (piece: number) => boolean, random: Random): number | null {
-    for (let count = 0; count < this.#starts.length; count += 1) {
+  /** A rarest piece among those of at least `leastCount` that `wanted` accepts, each as likely as its equals; null when there is none. */
+  rarest(wanted: (piece: number) => boolean, random: Random, leastCount = 0): number | null {
+    for (let count = leastCount; count < this.#starts.length; count += 1) {
       const start = this.#starts[count] ?? 0
       const length = (this.#starts[count + 1] ?? this.#size) - start
       if (length === 0) continue

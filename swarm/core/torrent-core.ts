@@ -539,7 +539,8 @@ export class TorrentCore<Block> {
     if (waits) this.#send(supplier, { type: "have", piece })
     this.#news.push({ piece, supplier: waits ? supplier : null })
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
-    if (this.complete || this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs) this.#tellNews()
+    if (this.complete || this.#news.length >= this.#limits.newsPieces || this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs)
+      this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suppliers?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
     if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
@@ -847,11 +848,12 @@ export class TorrentCore<Block> {
     let dialled = this.#addresses.halfOpen
     for (const peer of this.#peers.values()) if (peer.dialled !== null) dialled += 1
     let connections = this.#peers.size + this.#addresses.halfOpen
+    const connectionsWanted = this.#limits.connectionsWanted + (this.#isBehind() ? this.#limits.connectionsMoreBehind : 0)
     while (this.#addresses.halfOpen < this.#limits.halfOpen && connections < this.#limits.peers) {
-      const enough = dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsWanted
+      const enough = dialled >= this.#limits.dialledWanted && connections >= connectionsWanted
       if (enough && dialled >= this.#limits.givenWanted) return
       // The rest in their time: were all made at once, the first to come would know, and be full of, one another alone.
-      if (!enough && dialled >= this.#limits.dialledWanted) {
+      if (!enough && dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsFirst) {
         if (this.#nowMs < this.#dialAgainAtMs) return
         this.#dialAgainAtMs = this.#nowMs + this.#limits.dialPauseMs
       }
@@ -861,6 +863,19 @@ export class TorrentCore<Block> {
       connections += 1
       this.#effects.push({ kind: "dial", address })
     }
+  }
+
+  /** Half of the neighbours that download have clearly more than we: they have more links, or neighbours with fewer. */
+  #isBehind(): boolean {
+    const clearlyMore = this.held.count + Math.max(4, this.held.count * 0.02)
+    let downloading = 0
+    let ahead = 0
+    for (const peer of this.#peers.values()) {
+      if (peer.have.complete) continue
+      downloading += 1
+      if (peer.have.count > clearlyMore) ahead += 1
+    }
+    return ahead > 0 && ahead >= 0.5 * downloading
   }
 
   #send(peer: PeerState, message: ControlMessage): void {
