@@ -92,11 +92,10 @@ export const defaultLimits = {
   offerLapsesMs: 5_000,
 
   /**
-   * Dialled until this many connections stand in all, more by one who is behind its neighbours, and this many that we dialled; given addresses beyond that. The
-   * first ones at once, the others after such pauses.
+   * Dialled until this many connections stand in all, and this many that we dialled; given addresses beyond that. The first ones at once, the others after such
+   * pauses.
    */
-  connectionsWanted: 8,
-  connectionsMoreBehind: 4,
+  connectionsWanted: 10,
   dialledWanted: 3,
   connectionsFirst: 5,
   dialPauseMs: 500,

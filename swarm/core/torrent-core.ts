@@ -848,9 +848,8 @@ export class TorrentCore<Block> {
     let dialled = this.#addresses.halfOpen
     for (const peer of this.#peers.values()) if (peer.dialled !== null) dialled += 1
     let connections = this.#peers.size + this.#addresses.halfOpen
-    const connectionsWanted = this.#limits.connectionsWanted + (this.#isBehind() ? this.#limits.connectionsMoreBehind : 0)
     while (this.#addresses.halfOpen < this.#limits.halfOpen && connections < this.#limits.peers) {
-      const enough = dialled >= this.#limits.dialledWanted && connections >= connectionsWanted
+      const enough = dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsWanted
       if (enough && dialled >= this.#limits.givenWanted) return
       // The rest in their time: were all made at once, the first to come would know, and be full of, one another alone.
       if (!enough && dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsFirst) {
@@ -863,19 +862,6 @@ export class TorrentCore<Block> {
       connections += 1
       this.#effects.push({ kind: "dial", address })
     }
-  }
-
-  /** Half of the neighbours that download have clearly more than we: they have more links, or neighbours with fewer. */
-  #isBehind(): boolean {
-    const clearlyMore = this.held.count + Math.max(4, this.held.count * 0.02)
-    let downloading = 0
-    let ahead = 0
-    for (const peer of this.#peers.values()) {
-      if (peer.have.complete) continue
-      downloading += 1
-      if (peer.have.count > clearlyMore) ahead += 1
-    }
-    return ahead > 0 && ahead >= 0.5 * downloading
   }
 
   #send(peer: PeerState, message: ControlMessage): void {

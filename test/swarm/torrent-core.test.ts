@@ -358,26 +358,6 @@ test("beyond the first few a downloader dials one at a time, so that the first t
   assert.equal(dialled().length, 4, "enough")
 })
 
-test("who is behind most of its neighbours looks for more of them", () => {
-  for (const pieces of [2, 20]) {
-    const bench = new Bench({
-      pieces: 40,
-      connectionsFirst: 2,
-      connectionsWanted: 2,
-      dialledWanted: 0,
-      connectionsMoreBehind: 2,
-      dialPauseMs: 100,
-    })
-    const theirs = Array.from({ length: pieces }, (_, piece) => piece)
-    for (const peer of [1, 2]) bench.connect(peer, theirs, { unchokes: false })
-    const addresses = Array.from({ length: 8 }, (_, index) => ({ host: `10.0.0.${index + 1}`, port: 1 }))
-    bench.step({ kind: "addresses", from: null, given: false, addresses })
-    bench.pass(1_000)
-    const dials = bench.effects.filter((effect) => effect.kind === "dial").length
-    assert.equal(dials, pieces === 20 ? 2 : 0, `${pieces} pieces ahead`)
-  }
-})
-
 test("a store that takes no more stops the download and not the upload", () => {
   const bench = new Bench({ pieces: 2, held: [0] })
   bench.connect(1, "all")
