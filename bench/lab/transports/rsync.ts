@@ -24,6 +24,8 @@ export const rsync: Transport = {
       "gid = root",
       "use chroot = no",
       "max connections = 0",
+      // Its own five are too few for hosts that come at once: one of 15 waited for ever.
+      "listen backlog = 1024",
       "[lab]",
       `path = ${directory}`,
       "read only = yes",
