@@ -7,6 +7,7 @@ import { createSecureContext, type ConnectionOptions, type SecureContext, type T
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
 import type { SiteName } from "#core/identifiers.ts"
+import { keepNewest } from "#core/newest.ts"
 import { parseCertificate, readCertificate, type Certificate } from "./certificate.ts"
 import type { SigningKey } from "./identity.ts"
 
@@ -162,9 +163,7 @@ export class Admission {
         `${certificate.kind} ${idOf(certificate)} is not certified by an authority of ${this.#site}`,
       )
     const verified = { certificate, issuer }
-    const [oldest] = this.#verified.keys()
-    if (this.#verified.size >= VERIFIED_MAX && oldest !== undefined) this.#verified.delete(oldest)
-    this.#verified.set(digest, verified)
+    keepNewest(this.#verified, digest, verified, VERIFIED_MAX)
     return verified
   }
 

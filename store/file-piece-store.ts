@@ -4,7 +4,7 @@
  * hashing; when it and the file disagree, the pieces in doubt are missing.
  */
 import { constants, readSync, writeSync } from "node:fs"
-import { lstat, mkdir, unlink, type FileHandle } from "node:fs/promises"
+import { lstat, mkdir, statfs, unlink, type FileHandle } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
@@ -85,7 +85,13 @@ export class FilePieceStore implements PieceStore {
     const { held, recorded } = await readHeld(directory, torrent)
     // A record that claims too much must go before the first write: a later piece would lengthen the file and hide the lie.
     if (recorded !== held.count) await writeFileDurably(join(directory, HELD_FILE), encodeHeld(torrent.infohash, held))
-    return new FilePieceStore(directory, torrent, held, options.handles ?? new HandlePool({ idleMax: 1 }), await isInMemory(directory))
+    return new FilePieceStore(
+      directory,
+      torrent,
+      held,
+      options.handles ?? new HandlePool({ idleMax: 1 }),
+      isInMemory(await statfs(directory)),
+    )
   }
 
   get heldCount(): number {

@@ -1,10 +1,10 @@
 /** Whether files lie in memory. */
-import { statfs } from "node:fs/promises"
+import type { StatsFs } from "node:fs"
 
 /** f_type of a tmpfs, statfs(2). */
 const TMPFS_MAGIC = 0x01021994
 
-/** Whether what stands at `path` is on a tmpfs. Throws system errors. */
-export async function isInMemory(path: string): Promise<boolean> {
-  return (await statfs(path)).type === TMPFS_MAGIC
+/** Of what statfs tells of the file system. */
+export function isInMemory({ type }: StatsFs): boolean {
+  return type === TMPFS_MAGIC
 }

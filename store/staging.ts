@@ -101,10 +101,10 @@ async function gather(kind: StagingKind, directory: string): Promise<StagingPlac
     const existing = await nearestExisting(directory)
     if (!(await stat(existing)).isDirectory()) return unusable(`${existing} is not a directory`)
     await access(existing, constants.W_OK | constants.X_OK)
-    const { bavail, bsize } = await statfs(existing)
-    const inMemory = await isInMemory(existing)
+    const fileSystem = await statfs(existing)
+    const inMemory = isInMemory(fileSystem)
     if (kind === "memory" && !inMemory) return unusable("it is not a tmpfs")
-    const roomBytes = bavail * bsize
+    const roomBytes = fileSystem.bavail * fileSystem.bsize
     const freeBytes = inMemory ? Math.min(roomBytes, await availableMemoryBytes()) : roomBytes
     return { kind, directory, freeBytes, remark: null }
   } catch (error) {

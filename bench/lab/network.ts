@@ -56,12 +56,12 @@ export class LabNetwork {
 
   /** The words of nsenter before a program's own that make it run on this host. The process becomes the program: no wrapper stays. */
   enter(host: LabHost): readonly string[] {
-    return [`--net=/run/netns/${hostNamespace(this.#pid, host.number)}`]
+    return entering(hostNamespace(this.#pid, host.number))
   }
 
   /** As `enter`, for the bridge: where all links can be watched. */
   enterBridge(): readonly string[] {
-    return [`--net=/run/netns/${bridgeNamespace(this.#pid)}`]
+    return entering(bridgeNamespace(this.#pid))
   }
 
   /** Ends what still runs in it. Doing it again is harmless. */
@@ -81,6 +81,10 @@ export class LabNetwork {
       throw new Error("this kernel can't lose packets at random: --loss needs its modules cls_bpf and act_mirred", { cause })
     }
   }
+}
+
+function entering(namespace: string): string[] {
+  return [`--net=/run/netns/${namespace}`]
 }
 
 /** The namespace that holds the bridge and nothing else. */
@@ -143,7 +147,7 @@ async function configureHost(host: LabHost, all: readonly LabHost[], options: Ne
   ]
   await batch("ip", namespace, lines)
   await batch("tc", namespace, [shapingLine("eth0", host.upBytesPerSecond)])
-  if (options.offload) await run("nsenter", [`--net=/run/netns/${namespace}`, "sh", "-c", SEGMENTS_TRAVEL_TOGETHER])
+  if (options.offload) await run("nsenter", [...entering(namespace), "sh", "-c", SEGMENTS_TRAVEL_TOGETHER])
   if (options.delayMs > 0) await delay(namespace, options.delayMs)
 }
 

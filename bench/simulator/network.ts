@@ -58,10 +58,8 @@ export class Network {
     return 2 * (this.path.delayMs + this.#costs.model.hostMs) + this.#portWaitMs(from.down) + this.#portWaitMs(to.down)
   }
 
-  /** Bytes that are not of a connection yet, one way. Returns when the last of them has left. */
-  spend(from: VirtualHost, to: VirtualHost, bytes: number): number {
-    const { up } = from
-    const { down } = to
+  /** Takes the time of both links for bytes that wait in no line, one way. Returns when the last of them has left. */
+  spend({ up }: VirtualHost, { down }: VirtualHost, bytes: number): number {
     up.freeAtMs = Math.max(up.freeAtMs, this.nowMs) + bytes * up.msPerByte
     up.smallBytes += bytes
     down.freeAtMs = Math.max(down.freeAtMs, this.nowMs) + bytes * down.msPerByte
@@ -268,10 +266,8 @@ export class Network {
     const senders = up.lineLength + (up.sending === null ? 0 : 1)
     const ownQueueMs = senders * framesQueuedPerSender * (segmentBytes + frameOverheadBytes) * up.msPerByte
     const sendMs = wireBytes * up.msPerByte
-    up.freeAtMs = Math.max(up.freeAtMs, this.nowMs) + sendMs
-    up.smallBytes += wireBytes
     const portMs = this.#portWaitMs(down)
-    down.freeAtMs = Math.max(down.freeAtMs, this.nowMs) + wireBytes * down.msPerByte
+    this.spend(end.host, end.other.host, wireBytes)
     let arrivalMs = this.nowMs + (Number.isFinite(ownQueueMs) ? ownQueueMs : 0) + sendMs + this.path.delayMs + portMs
     if (this.path.loss > 0 && this.#isLost(1)) arrivalMs += this.#retransmitMs()
     arrivalMs = Math.max(arrivalMs, end.lastArrivalMs)

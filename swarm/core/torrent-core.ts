@@ -150,6 +150,7 @@ export class TorrentCore<Block> {
         break
       case "store-failed":
         this.#taking = false
+        this.#suppliers.delete(event.piece)
         this.#board.corrupt(event.piece)
         break
       case "dial-failed":
@@ -531,7 +532,7 @@ export class TorrentCore<Block> {
   }
 
   #stored(piece: number, wrongBlocks: readonly number[]): void {
-    const suppliers = this.#board.stored(piece)
+    const suspects = this.#board.stored(piece)
     const supplier = this.#suppliers.get(piece) ?? null
     this.#suppliers.delete(piece)
     // A holder of everything waits to hear that it is here (#closeTurn).
@@ -539,9 +540,8 @@ export class TorrentCore<Block> {
     if (waits) this.#send(supplier, { type: "have", piece })
     this.#news.push({ piece, supplier: waits ? supplier : null })
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
-    if (this.complete || this.#news.length >= this.#limits.newsPieces || this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs)
-      this.#tellNews()
-    const liars = new Set(wrongBlocks.map((block) => suppliers?.[block] ?? null))
+    this.#tellNews()
+    const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
     if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
   }
@@ -655,7 +655,6 @@ export class TorrentCore<Block> {
   #closeTurn(peer: PeerState, lastPiece: number): void {
     this.#choke(peer)
     peer.lastOfTurn = lastPiece
-    peer.lastServedAtMs = this.#nowMs
   }
 
   #endTurn(peer: PeerState, how: "used" | "wasted"): void {
@@ -744,15 +743,18 @@ export class TorrentCore<Block> {
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
     this.#makeRoom()
-    if (this.#nowMs - this.#newsToldAtMs >= this.#limits.newsMs) this.#tellNews()
+    this.#tellNews()
     this.#slots.tick(this.#nowMs)
     this.#turnSlots()
     this.#refillAll()
     this.#dial()
   }
 
-  /** Tells of new pieces those who lack them, and several that propose pieces, so that none proposes what another has sent. */
+  /** Tells of new pieces, once they are due, those who lack them, and several that propose pieces, so that none proposes what another has sent. */
   #tellNews(): void {
+    const { newsMs, newsPieces } = this.#limits
+    const enough = this.#news.length >= newsPieces || (this.complete && this.#news.length > 0)
+    if (!enough && this.#nowMs - this.#newsToldAtMs < newsMs) return
     let proposers = 0
     for (const peer of this.#peers.values()) if (peer.proposes) proposers += 1
     for (const peer of this.#peers.values()) {

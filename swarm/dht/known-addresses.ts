@@ -3,6 +3,7 @@
  * make up nodes can't push the owner's out.
  */
 import { type Address, formatAddress } from "#core/address.ts"
+import { keepNewest } from "#core/newest.ts"
 
 const TOLD_MAX = 1_000
 const MET_MAX = 1_000
@@ -26,9 +27,5 @@ export class KnownAddresses {
 }
 
 function keep(addresses: Map<string, Address>, { host, port }: Address, max: number): void {
-  const key = formatAddress({ host, port })
-  addresses.delete(key)
-  addresses.set(key, { host, port })
-  const oldest = addresses.keys().next().value
-  if (addresses.size > max && oldest !== undefined) addresses.delete(oldest)
+  keepNewest(addresses, formatAddress({ host, port }), { host, port }, max)
 }

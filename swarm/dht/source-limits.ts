@@ -3,6 +3,7 @@
  * source is forgotten when there are too many.
  */
 import type { Clock } from "#core/clock.ts"
+import { keepNewest } from "#core/newest.ts"
 import type { KrpcMessage } from "./krpc-message.ts"
 
 /** An announce costs its sender about 40 packets over as many nodes, a member at work sends a few a second. Several may share an address. */
@@ -82,10 +83,7 @@ export class SourceLimits {
       stored: { pointer: new Set<string>(), peer: new Set<string>() },
     }
     // The map is kept in order of last use.
-    if (known !== undefined) this.#sources.delete(host)
-    this.#sources.set(host, source)
-    const oldest = this.#sources.keys().next().value
-    if (this.#sources.size > SOURCES_MAX && oldest !== undefined) this.#sources.delete(oldest)
+    keepNewest(this.#sources, host, source, SOURCES_MAX)
     return source
   }
 }
