@@ -12,7 +12,7 @@ const REFRESH_TIMEOUT_MS = 5_000
 export async function catalogToShow(home: Home, context: Pick<CommandContext, "output" | "signal">): Promise<Catalog> {
   const { output, signal } = context
   const { catalog } = await storedCatalog(home, systemClock.nowMs())
-  if (home.role === "server") return catalog
+  if (home.role !== "client") return catalog
   const newest = await newestFromServers(home, AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
   if (newest !== null) return newest
   const ended = new Date(catalog.expiresAtMs).toISOString()

@@ -3,7 +3,7 @@ import { systemClock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
-import { renewalDue, renewMembership } from "#member/renewal.ts"
+import { outdatedOf, renewalDue } from "#member/renewal.ts"
 import type { CommandContext } from "./command.ts"
 
 const REFRESH_TIMEOUT_MS = 15_000
@@ -18,10 +18,10 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   const log = { info: () => {}, warn: (_fields: object, message: string) => output.warn(message) }
   const member = await Member.start({ home, clock: systemClock, log })
   try {
-    if (renewalDue(member.certificate, systemClock.nowMs()))
-      await renewMembership(member).catch((error: unknown) => output.warn(`certificate not renewed yet: ${reasonOf(error)}`))
     const { answers } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
     if (answers === 0) output.warn("no server or peer gave a catalog; going on with the one that this home kept")
+    if (renewalDue(member.certificate, systemClock.nowMs()) || outdatedOf(member).length > 0)
+      await member.renew().catch((error: unknown) => output.warn(`certificate not renewed yet: ${reasonOf(error)}`))
     return await use(member)
   } finally {
     await member.close()

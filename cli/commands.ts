@@ -1,4 +1,6 @@
 /** Every command of the program, as it is declared to people and to the parser. */
+import { keyOptions } from "./keys.ts"
+import { outOption } from "./tell-change.ts"
 import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
 
 const image: CommandArgument = { name: "NAME[:VERSION]", description: "the image; without a version the newest", required: true }
@@ -50,7 +52,11 @@ export const commands: readonly CommandSpec[] = [
     summary: "prints one string that lets a machine join",
     arguments: [],
     options: [
-      { flags: "--role <ROLE>", description: "what the machine becomes: client or server", default: "client" },
+      {
+        flags: "--role <ROLE>",
+        description: "what the machine becomes: client, server, or mirror (which holds no key that opens or signs)",
+        default: "client",
+      },
       { flags: "--group <NAME>", description: "the group whose images a client may open" },
       { flags: "--uses <N>", description: "how many machines may use it", default: "1" },
       { flags: "--expires <TIME>", description: "how long it is good for: 90s, 30m, 24h, 7d", default: "24h" },
@@ -83,6 +89,8 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--group <NAME>", description: "the group that may open it" },
       { flags: "--pieces-of <BYTES>", description: "length of a torrent piece, a power of two such as 256KiB" },
       { flags: "--wait-copies <N>", description: "return when N servers hold it" },
+      ...keyOptions,
+      outOption,
     ],
     examples: ["imagegrid publish /srv/golden debian:2026.11 --home /var/lib/imagegrid --wait-copies 2"],
     home: "needed",

@@ -22,6 +22,7 @@ import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
+import { requireCurrentPublisher } from "#trust/catalog.ts"
 import { findImage, requireImageIdentity } from "./open-image.ts"
 import { seedUntil } from "./seed-until.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
@@ -80,6 +81,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
   const { member, emit, signal } = parts
   const catalog = member.catalogs.requireFresh()
   const manifest = findImage(catalog, options.query)
+  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
   const identity = requireImageIdentity(member.home.site, catalog, manifest, member.secrets)
   const full = layerOf(manifest, "full")
 

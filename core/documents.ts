@@ -80,7 +80,7 @@ export const SiteDocument = Type.Object(
   {
     format: Type.Literal("imagegrid-site-1"),
     site: Label,
-    /** DER of the certificate authorities whose members the site admits, base64. */
+    /** DER of the certificate authorities whose members the site admits, base64. The first is the one that issues. */
     authorities: Type.Array(Base64(4_000), { minItems: 1, maxItems: 16 }),
     /** Ed25519 public key of the BEP 46 pointer to the newest catalog. */
     pointerKey: Hex32,
@@ -91,12 +91,17 @@ export const SiteDocument = Type.Object(
           generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
           /** X25519 public key that grants to this group are sealed to. */
           publicKey: Hex32,
+          /** Members who are in it whatever their certificate says, and those who are not (core/groups.ts). */
+          added: Type.Array(Hex16, { maxItems: 100_000 }),
+          removed: Type.Array(Hex16, { maxItems: 100_000 }),
         },
         { additionalProperties: false },
       ),
       { maxItems: 1_000 },
     ),
-    /** Members whose certificates are refused, whatever they say. */
+    /** Digests of the keys that authenticate DHT packets (crypto/network-key.ts): the first is in force, the others are accepted still. */
+    networkKeys: Type.Array(Hex32, { minItems: 1, maxItems: 4 }),
+    /** Members and invites that are refused, whatever their certificates say. */
     revoked: Type.Array(Hex16, { maxItems: 100_000 }),
   },
   { additionalProperties: false },

@@ -81,6 +81,10 @@ export const MembershipAnswer = Type.Object(
 )
 export type MembershipAnswer = Static<typeof MembershipAnswer>
 
+/** Keys of one kind that are kept; the oldest go first. */
+export const ONLINE_KEYS_MAX = 16
+const OnlineKeys = Type.Array(Hex32, { minItems: 1, maxItems: ONLINE_KEYS_MAX })
+
 /** What is sealed inside a membership answer. */
 export const MemberSecrets = Type.Object(
   {
@@ -88,12 +92,20 @@ export const MemberSecrets = Type.Object(
     groups: Type.Array(Type.Object({ name: Label, generation: Type.Integer({ minimum: 1 }), secretKey: Hex32 }, strict), {
       maxItems: 1_000,
     }),
-    /** For servers alone: the online keys with which any server of the site answers for it. Ed25519 seeds, hex. */
-    online: Type.Optional(Type.Object({ authority: Hex32, snapshot: Hex32, timestamp: Hex32, pointer: Hex32 }, strict)),
+    /** Keys that authenticate DHT packets, 32 bytes each, hex, the newest first. */
+    networkKeys: Type.Array(Hex32, { minItems: 1, maxItems: ONLINE_KEYS_MAX }),
+    /**
+     * For servers alone: the online keys with which any server of the site answers for it. Ed25519 seeds, hex, the newest first: which of them
+     * is in force is what the catalog says, so a key can be held before it is named and while it is being replaced.
+     */
+    online: Type.Optional(
+      Type.Object({ authorities: OnlineKeys, snapshot: OnlineKeys, timestamp: OnlineKeys, pointers: OnlineKeys }, strict),
+    ),
   },
   strict,
 )
 export type MemberSecrets = Static<typeof MemberSecrets>
+export type OnlineSecrets = NonNullable<MemberSecrets["online"]>
 
 /** One server asks another: has this use of an invite been taken by someone else? Recorded before it is answered. */
 export const ClaimRequest = Type.Object(
@@ -105,8 +117,8 @@ export const ClaimAnswer = Type.Object({ accepted: Type.Boolean() }, strict)
 
 export const ServerList = Type.Object({ servers: Type.Array(ServerRecord, { maxItems: 1_000 }) }, strict)
 
-/** "My catalog is of this timestamp version": a hint, never trusted further than to go and look. */
-export const Hint = Type.Object({ timestampVersion: WholeNumber }, strict)
+/** "My catalog has this place in their order" (trust/catalog.ts `seq`): a hint, never trusted further than to go and look. */
+export const Hint = Type.Object({ catalogSeq: WholeNumber }, strict)
 
 /** A publisher's newly signed files: TUF metadata and targets by their path in the repository, base64. */
 export const Publication = Type.Object({ files: Type.Record(Type.String({ maxLength: 300 }), Base64(8_000_000)) }, strict)
@@ -116,7 +128,7 @@ export const ServerStatus = Type.Object(
   {
     memberId: Hex16,
     site: Label,
-    catalogTimestampVersion: WholeNumber,
+    catalogSeq: WholeNumber,
     catalogExpiresAtMs: WholeNumber,
     /** Layers that this server holds whole and seeds. */
     layers: Type.Array(Type.Object({ infohash: Hex20, sealedSha256: Digest, sealedBytes: WholeNumber }, strict), { maxItems: 100_000 }),

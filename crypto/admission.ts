@@ -8,11 +8,16 @@ import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
 import type { SiteName } from "#core/identifiers.ts"
 import { keepNewest } from "#core/newest.ts"
-import { parseCertificate, readCertificate, type Certificate } from "./certificate.ts"
+import { parseCertificate, readCertificate, type Certificate, type MemberRole } from "./certificate.ts"
 import type { SigningKey } from "./identity.ts"
 
 /** What a certificate may be used as. A holder of an invite may join, and nothing else. */
-export type AdmittedAs = "server" | "client" | "invite"
+export type AdmittedAs = MemberRole | "invite"
+
+/** Who may take part in a swarm. */
+export const ALL_MEMBERS: readonly AdmittedAs[] = ["server", "mirror", "client"]
+/** Who answers the API. */
+export const ALL_SERVERS: readonly AdmittedAs[] = ["server", "mirror"]
 
 export type AdmissionParts = {
   readonly clock: Clock
@@ -103,7 +108,7 @@ export class Admission {
   }
 
   /** For tls.connect. The handshake fails unless the answering end is admitted as one of `allowed`; names and addresses prove nothing. */
-  tlsClientOptions(allowed: readonly AdmittedAs[] = ["server", "client"]): ConnectionOptions {
+  tlsClientOptions(allowed: readonly AdmittedAs[] = ALL_MEMBERS): ConnectionOptions {
     this.#dialContext ??= createSecureContext(this.#contextOptions())
     return {
       minVersion: "TLSv1.3",

@@ -13,7 +13,8 @@ import { GridError } from "#core/errors.ts"
 import { groupName, memberId, siteName, type GroupName, type MemberId, type SiteName } from "#core/identifiers.ts"
 import { memberIdOf, publicKeyDer, rawPublicKeyHex, signingKeyFromSeed } from "./identity.ts"
 
-export type MemberRole = "server" | "client"
+/** `server`: keeps the site going with its online keys. `mirror`: holds and seeds sealed bytes, and no key that opens or signs. */
+export type MemberRole = "server" | "mirror" | "client"
 
 export type MemberSubject = {
   readonly kind: "member"
@@ -56,7 +57,7 @@ const URI_LENGTH_MAX = 2_000
 const USES_MAX = 100_000
 
 const URI_FORM =
-  /^imagegrid:\/\/([^/?]+)\/(member|invite)\/([0-9a-f]{32})\?role=(server|client)&groups=([a-z0-9,-]*)&(seal|uses)=([0-9a-f]+)$/
+  /^imagegrid:\/\/([^/?]+)\/(member|invite)\/([0-9a-f]{32})\?role=(server|mirror|client)&groups=([a-z0-9,-]*)&(seal|uses)=([0-9a-f]+)$/
 
 export type AuthorityParts = {
   readonly site: SiteName

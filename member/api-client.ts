@@ -4,7 +4,7 @@
  */
 import { request as httpsRequest } from "node:https"
 import type { TLSSocket } from "node:tls"
-import type { Admission } from "#crypto/admission.ts"
+import { ALL_SERVERS, type AdmittedAs, type Admission } from "#crypto/admission.ts"
 import { formatAddress, type Address } from "#core/address.ts"
 import { GridError, refusals, systemErrorCode, type RefusalCode } from "#core/errors.ts"
 import { parseJson, type Reader } from "#core/schema.ts"
@@ -17,6 +17,8 @@ export type ApiRequest = {
   readonly maxBytes?: number
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
+  /** Who must be at the other end; servers and mirrors if not given. */
+  readonly answeredBy?: readonly AdmittedAs[]
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000
@@ -55,7 +57,7 @@ export class ApiClient {
     outgoing.on("socket", (socket) => {
       socket.once("secureConnect", () => {
         try {
-          this.#admission.admitSocket(socket as TLSSocket, ["server"])
+          this.#admission.admitSocket(socket as TLSSocket, request.answeredBy ?? ALL_SERVERS)
           outgoing.end(body ?? undefined)
         } catch (error) {
           outgoing.destroy(error as Error)

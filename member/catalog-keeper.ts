@@ -5,14 +5,17 @@
 import { createHash } from "node:crypto"
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
-import { applyPublication, mergeCatalogs, refreshTimestamp } from "#trust/repository.ts"
+import { applyChange, type Change } from "#trust/change.ts"
+import { newestRoot } from "#trust/files.ts"
+import { mergeCatalogs } from "#trust/merge.ts"
+import { refreshTimestamp, seedsInForce, type OnlineSeeds } from "#trust/online-roles.ts"
 import type { Admission } from "#crypto/admission.ts"
 import { signingKeyFromSeed, sign } from "#crypto/identity.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { makeTorrent, pieceBytesFor, type Torrent } from "#core/torrent.ts"
-import { CATALOG_BYTES_MAX, routes, type MemberSecrets } from "#core/wire.ts"
+import { CATALOG_BYTES_MAX, routes, type OnlineSecrets } from "#core/wire.ts"
 import { MemoryPieceStore } from "#store/memory-piece-store.ts"
 import type { Dht } from "#swarm/dht.ts"
 import type { Swarm, TorrentSession } from "#swarm/swarm.ts"
@@ -36,8 +39,8 @@ export type CatalogKeeperParts = {
   readonly directory: ServerDirectory
   /** Absent where a command only reads and asks over the API. */
   readonly network: { readonly swarm: Swarm; readonly dht: Dht } | null
-  /** The online keys, in a server. */
-  readonly online: NonNullable<MemberSecrets["online"]> | null
+  /** The online keys, in a server; asked for at each use, because they are replaced while it runs. */
+  readonly online: () => OnlineSecrets | null
 }
 
 export class CatalogKeeper {
@@ -94,33 +97,34 @@ export class CatalogKeeper {
     if (bytes.equals(this.#bytes)) return false
     const files = await unpackCatalog(bytes)
     return this.#change((nowMs) => {
-      const { online } = this.#parts
+      const online = this.#parts.online()
       const mine = this.#catalog.files
       if (online !== null) {
         openCatalog(files, { rootDigest: this.#parts.home.rootDigest }, nowMs)
-        return mergeCatalogs({ mine, theirs: files, online: onlineSeeds(online), nowMs })
+        return mergeCatalogs({ mine, theirs: files, online: seedsFrom(online), nowMs })
       }
       const theirs = openCatalog(files, { trusted: mine }, nowMs)
-      return theirs.timestampVersion > this.#catalog.timestampVersion ? files : mine
+      return theirs.seq > this.#catalog.seq ? files : mine
     })
   }
 
-  /** A server takes what a publisher signed. @throws {GridError} CATALOG_INVALID, IMAGE_EXISTS, KEY_MISSING */
-  async publish(publication: CatalogFiles): Promise<void> {
-    const { online } = this.#parts
-    if (online === null) throw new GridError("KEY_MISSING", "only a server takes publications")
-    await this.#change((nowMs) => applyPublication({ files: this.#catalog.files, publication, online: onlineSeeds(online), nowMs }))
+  /** A server takes what people signed. @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, SIGNATURES_MISSING, IMAGE_EXISTS, KEY_MISSING */
+  async apply(change: Change): Promise<void> {
+    const online = this.#parts.online()
+    if (online === null) throw new GridError("KEY_MISSING", "only a server with the site's online keys takes changes")
+    await this.#change((nowMs) => applyChange({ files: this.#catalog.files, change, online: seedsFrom(online), nowMs }))
   }
 
   /** A server signs a fresh timestamp when less than half of the old one's life is left. */
   async keepFresh(halfLifeMs: number): Promise<void> {
-    const { online } = this.#parts
+    const online = this.#parts.online()
     if (online === null) return
-    await this.#change((nowMs) =>
-      this.#catalog.expiresAtMs - nowMs > halfLifeMs
-        ? this.#catalog.files
-        : refreshTimestamp({ files: this.#catalog.files, online: onlineSeeds(online), nowMs }),
-    )
+    await this.#change((nowMs) => {
+      const { files, roles } = this.#catalog
+      const endsAtMs = roles.find(({ name }) => name === "timestamp")?.expiresAtMs ?? 0
+      const seeds = seedsFrom(online)(newestRoot(files))
+      return endsAtMs - nowMs > halfLifeMs || seeds === null ? files : refreshTimestamp({ files, online: seeds, nowMs })
+    })
   }
 
   /** Asks all known servers and the DHT; resolves when each has answered or failed. Never throws for a server's sake. */
@@ -149,7 +153,7 @@ export class CatalogKeeper {
     if (network === null) throw new GridError("SEEDERS_MISSING", "the DHT was not asked")
     const item = await network.dht.getPointer(this.#catalog.site.pointerKey, POINTER_SALT)
     if (item === null) throw new GridError("SEEDERS_MISSING", "no node of the DHT knows the catalog's pointer")
-    if (item.seq > this.#catalog.timestampVersion) {
+    if (item.seq > this.#catalog.seq) {
       const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS)
       await this.consider(await this.#fetch(item.infohash, signal === undefined ? timeout : AbortSignal.any([signal, timeout])))
     }
@@ -197,19 +201,22 @@ export class CatalogKeeper {
 
   /** Puts the kept catalog into the swarm and, in a server, points to it. */
   async #seed(): Promise<void> {
-    const { network, online, log } = this.#parts
+    const { network, log } = this.#parts
     if (network === null) return
     const torrent = catalogTorrent(this.#bytes)
     if (network.swarm.session(torrent.infohash) === null)
       this.#sessions.push(network.swarm.join(torrent, MemoryPieceStore.full(torrent, this.#bytes)))
     while (this.#sessions.length > 1 + REPLACED_CATALOGS_SEEDED) await this.#sessions.shift()?.close()
-    if (online === null) return
-    const key = signingKeyFromSeed(Buffer.from(online.pointer, "hex"))
+    const key = this.#parts
+      .online()
+      ?.pointers.map((seed) => signingKeyFromSeed(Buffer.from(seed, "hex")))
+      .find(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)
+    if (key === undefined) return
     void network.dht
       .putPointer({
         signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
         salt: POINTER_SALT,
-        seq: this.#catalog.timestampVersion,
+        seq: this.#catalog.seq,
         infohash: torrent.infohash,
       })
       .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
@@ -230,10 +237,16 @@ function catalogTorrent(bytes: Buffer): Torrent {
 }
 
 /** The DER certificates of the authorities that a catalog names. */
-export function authoritiesOf(catalog: Catalog): Buffer[] {
+export function authoritiesOf(catalog: Pick<Catalog, "site">): Buffer[] {
   return catalog.site.authorities.map((text) => Buffer.from(text, "base64"))
 }
 
-export function onlineSeeds(online: NonNullable<MemberSecrets["online"]>): { snapshotSeed: Buffer; timestampSeed: Buffer } {
-  return { snapshotSeed: Buffer.from(online.snapshot, "hex"), timestampSeed: Buffer.from(online.timestamp, "hex") }
+/** Chooses among the online keys at hand those that a root names. */
+export function seedsFrom(online: OnlineSecrets): (root: Parameters<typeof seedsInForce>[0]) => OnlineSeeds | null {
+  const held = { snapshot: online.snapshot.map(fromHex), timestamp: online.timestamp.map(fromHex) }
+  return (root) => seedsInForce(root, held)
+}
+
+function fromHex(text: string): Buffer {
+  return Buffer.from(text, "hex")
 }

@@ -4,15 +4,16 @@
  */
 import { mkdir, readdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
+import { setTimeout } from "node:timers/promises"
 import { Type, type Static } from "typebox"
 import { memberIdentity, type MemberIdentity } from "#crypto/identity.ts"
-import { readCertificate, type MemberCertificate } from "#crypto/certificate.ts"
+import { readCertificate, type MemberCertificate, type MemberRole } from "#crypto/certificate.ts"
 import { address, formatAddress, type Address } from "#core/address.ts"
 import { Hex16, Hex32, Label, WholeNumber } from "#core/documents.ts"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import { memberId, sha256, siteName, type MemberId, type Sha256, type SiteName } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
-import { readMemberSecrets, type MemberSecrets } from "#core/wire.ts"
+import { readMemberSecrets, type MemberSecrets, type OnlineSecrets } from "#core/wire.ts"
 import { isTemporaryName, readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
 import { lockHome, type HomeLock } from "#store/home-lock.ts"
 
@@ -23,7 +24,7 @@ const MemberFile = Type.Object(
   {
     format: Type.Literal("imagegrid-home-1"),
     site: Label,
-    role: Type.Union([Type.Literal("server"), Type.Literal("client")]),
+    role: Type.Union([Type.Literal("server"), Type.Literal("mirror"), Type.Literal("client")]),
     memberId: Hex16,
     /** SHA-256 of the site's first root metadata: what all trust starts from. */
     rootDigest: Hex32,
@@ -37,25 +38,27 @@ const MemberFile = Type.Object(
 )
 const readMemberFile = reader(MemberFile, "HOME_INVALID", "member.json")
 
-/** Secrets of an administrator's home, each an Ed25519 seed in a file of its own. */
-export type AdminKey = "root" | "targets" | "publisher"
-
 export type HomeContents = {
   readonly site: SiteName
-  readonly role: "server" | "client"
+  readonly role: MemberRole
   readonly rootDigest: Sha256
   readonly listen: { readonly api: Address | null; readonly swarm: Address; readonly dht: Address }
   readonly firstKnown: { readonly api: readonly Address[]; readonly dht: readonly Address[] }
   readonly seed: Uint8Array
-  readonly networkKey: Uint8Array
   readonly certificateDer: Buffer
   readonly secrets: MemberSecrets
   readonly catalogBytes: Buffer
   readonly createdAtMs: number
-  readonly adminKeys?: Readonly<Record<AdminKey, Uint8Array>>
 }
 
 const SECRET_FILE_BYTES_MAX = 1024 * 1024
+const SECRETS_LOCK_ATTEMPTS = 50
+const SECRETS_LOCK_PAUSE_MS = 100
+
+/** Where a home keeps its secrets: those of the member, and in an administrator's home its own signing keys. */
+export function keysDirectory(homeDirectory: string): string {
+  return join(homeDirectory, "keys")
+}
 
 /** A listener may have port 0: any free one. */
 function listening(text: string): Address {
@@ -65,15 +68,14 @@ function listening(text: string): Address {
 export class Home {
   readonly directory: string
   readonly site: SiteName
-  readonly role: "server" | "client"
+  readonly role: MemberRole
   readonly memberId: MemberId
   readonly rootDigest: Sha256
   readonly listen: HomeContents["listen"]
   readonly firstKnown: HomeContents["firstKnown"]
   readonly identity: MemberIdentity
-  readonly networkKey: Buffer
 
-  private constructor(directory: string, file: Static<typeof MemberFile>, identity: MemberIdentity, networkKey: Buffer) {
+  private constructor(directory: string, file: Static<typeof MemberFile>, identity: MemberIdentity) {
     this.directory = directory
     this.site = siteName(file.site)
     this.role = file.role
@@ -86,7 +88,6 @@ export class Home {
     }
     this.firstKnown = { api: file.firstKnown.api.map((at) => address(at)), dht: file.firstKnown.dht.map((at) => address(at)) }
     this.identity = identity
-    this.networkKey = networkKey
   }
 
   /**
@@ -99,7 +100,7 @@ export class Home {
     const identity = memberIdentity(seed)
     if (identity.memberId !== file.memberId)
       throw new GridError("HOME_INVALID", `keys/member.key in ${directory} belongs to another member; restore the file from a backup`)
-    return new Home(directory, file, identity, await readHexSecret(join(directory, "keys", "network.key")))
+    return new Home(directory, file, identity)
   }
 
   /**
@@ -108,12 +109,10 @@ export class Home {
    */
   static async create(directory: string, contents: HomeContents): Promise<Home> {
     await requireVacant(directory)
-    const keys = join(directory, "keys")
+    const keys = keysDirectory(directory)
     await mkdir(keys, { recursive: true, mode: 0o700 })
     const identity = memberIdentity(contents.seed)
     await writeHexSecret(join(keys, "member.key"), contents.seed)
-    await writeHexSecret(join(keys, "network.key"), contents.networkKey)
-    for (const [name, seed] of Object.entries(contents.adminKeys ?? {})) await writeHexSecret(join(keys, `${name}.key`), seed)
     await writeFileDurably(join(keys, "secrets.json"), `${JSON.stringify(contents.secrets)}\n`, { mode: 0o600 })
     await writeFileDurably(join(directory, "certificate.der"), contents.certificateDer)
     await writeFileDurably(join(directory, "catalog.tar"), contents.catalogBytes)
@@ -133,6 +132,11 @@ export class Home {
     }
     await writeFileDurably(join(directory, "member.json"), `${JSON.stringify(file, null, 2)}\n`)
     return Home.open(directory)
+  }
+
+  /** @throws {GridError} HOME_EXISTS unless the directory is missing, empty or holds nothing but an unfinished home. */
+  static requireVacant(directory: string): Promise<void> {
+    return requireVacant(directory)
   }
 
   path(...parts: readonly string[]): string {
@@ -160,26 +164,32 @@ export class Home {
     return readMemberSecrets(parseJson(bytes, SECRET_FILE_BYTES_MAX, "KEY_INVALID", "keys/secrets.json"))
   }
 
-  async saveSecrets(secrets: MemberSecrets): Promise<void> {
+  /**
+   * Changes the secrets with no other process's change between; durable when it resolves, to what is kept then.
+   * @throws {GridError} HOME_IN_USE when another process holds them for seconds
+   */
+  async updateSecrets(change: (held: MemberSecrets) => MemberSecrets): Promise<MemberSecrets> {
+    using _ = await this.#lockSecrets()
+    const secrets = change(await this.secrets())
     await writeFileDurably(this.path("keys", "secrets.json"), `${JSON.stringify(secrets)}\n`, { mode: 0o600 })
+    return secrets
+  }
+
+  async #lockSecrets(): Promise<HomeLock> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        return lockHome(keysDirectory(this.directory))
+      } catch (error) {
+        if (!(error instanceof GridError) || error.code !== "HOME_IN_USE" || attempt >= SECRETS_LOCK_ATTEMPTS) throw error
+        await setTimeout(SECRETS_LOCK_PAUSE_MS)
+      }
   }
 
   /** The online keys of a server. @throws {GridError} KEY_MISSING */
-  async onlineKeys(): Promise<NonNullable<MemberSecrets["online"]>> {
+  async onlineKeys(): Promise<OnlineSecrets> {
     const { online } = await this.secrets()
-    if (online === undefined) throw new GridError("KEY_MISSING", `${this.directory} is a client's home; use a server's`)
+    if (online === undefined) throw new GridError("KEY_MISSING", `${this.directory} holds no online keys of its site; use a server's home`)
     return online
-  }
-
-  /** @throws {GridError} KEY_MISSING */
-  async adminKey(name: AdminKey): Promise<Buffer> {
-    const file = this.path("keys", `${name}.key`)
-    try {
-      return await readHexSecret(file)
-    } catch (cause) {
-      if (systemErrorCode(cause) !== "ENOENT") throw cause
-      throw new GridError("KEY_MISSING", `no ${name} key in ${this.directory}; use the home in which the site was created`, { cause })
-    }
   }
 
   catalogBytes(maxBytes: number): Promise<Buffer> {

@@ -41,8 +41,8 @@ export async function joinSite(invite: Invite, parts: JoinParts, options: JoinOp
       "CLOCK_WRONG",
       `the invite was made at ${new Date(notBeforeMs).toISOString()}, and ${here}; set the clock and try again`,
     )
-  if (inviteCertificate.role === "server" && options.listen.api === null)
-    throw new GridError("USAGE", "a server needs an address for its API: give --api HOST:PORT")
+  if (inviteCertificate.role !== "client" && options.listen.api === null)
+    throw new GridError("USAGE", "a server or mirror needs an address for its API: give --api HOST:PORT")
 
   const seed = await seedInTheMaking(options.directory, parts.random)
   const identity = memberIdentity(seed)
@@ -66,16 +66,19 @@ export async function joinSite(invite: Invite, parts: JoinParts, options: JoinOp
       const catalog = openCatalog(files, { rootDigest: invite.rootDigest }, parts.clock.nowMs())
       visitor.update({ authorities: authoritiesOf(catalog), revoked: catalog.site.revoked })
       const body: JoinRequest = { ...keys, proof, clockMs: parts.clock.nowMs() }
-      const answer = await api.json(server, { method: "POST", path: routes.join, body, ...signal }, readMembershipAnswer)
+      const answer = await api.json(
+        server,
+        { method: "POST", path: routes.join, body, answeredBy: ["server"], ...signal },
+        readMembershipAnswer,
+      )
       const { certificate, secrets } = readMembership(answer, identity, visitor)
       const home = await Home.create(options.directory, {
         site: inviteCertificate.site,
         role: inviteCertificate.role,
         rootDigest: invite.rootDigest,
-        listen: { ...options.listen, api: inviteCertificate.role === "server" ? options.listen.api : null },
+        listen: { ...options.listen, api: inviteCertificate.role !== "client" ? options.listen.api : null },
         firstKnown: { api: invite.api, dht: invite.dht },
         seed,
-        networkKey: invite.networkKey,
         certificateDer: certificate.der,
         secrets,
         catalogBytes: await packCatalog(files),

@@ -15,14 +15,17 @@ import { ApiClient } from "./api-client.ts"
 import { authoritiesOf, CatalogKeeper } from "./catalog-keeper.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
-import { renewalDue, renewMembership } from "./renewal.ts"
+import { networkKeyOf } from "./network-keys.ts"
+import { outdatedOf, renewalDue, renewMembership } from "./renewal.ts"
 import { ServerDirectory } from "./server-directory.ts"
 import { storedCatalog } from "./stored-catalog.ts"
+import { unitedSecrets } from "./united-secrets.ts"
 
 const DHT_STATE_FILE = "dht.json"
 const DHT_STATE_BYTES_MAX = 1024 * 1024
 /** How often state is saved and a renewal is considered. */
 const UPKEEP_INTERVAL_MS = 60_000
+const RENEWALS_SPREAD_MS = 5_000
 
 export type MemberParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
 export type MemberOptions = {
@@ -48,6 +51,7 @@ export class Member {
   #certificate: MemberCertificate
   #secrets: MemberSecrets
   #upkeep: NodeJS.Timeout | null = null
+  #renewing: Promise<void> | null = null
 
   private constructor(
     parts: MemberParts,
@@ -93,7 +97,7 @@ export class Member {
       const bootstrap = directory.contacts("dht")
       const dht = opening.adopt(
         await Dht.open(
-          { networkKey: home.networkKey, clock, log },
+          { networkKey: networkKeyOf(secrets, catalog.site), clock, log },
           { listen: options.dht ?? home.listen.dht, bootstrap, ...(state === null ? {} : { state: readDhtState(state) }) },
         ),
         (open) => open.close(),
@@ -117,11 +121,12 @@ export class Member {
       const layers = opening.adopt(await LayerStore.open(home.path("layers")), (store) => store.close())
       network = { swarm, dht, layers }
     }
+    let member: Member | null = null
     const catalogs = await CatalogKeeper.open(
-      { home, clock, log, admission, api, directory, network, online: secrets.online ?? null },
+      { home, clock, log, admission, api, directory, network, online: () => member?.secrets.online ?? secrets.online ?? null },
       { catalog, bytes },
     )
-    const member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)
+    member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)
     if (network !== null) member.#startUpkeep()
     opening.move()
     return member
@@ -164,12 +169,21 @@ export class Member {
     return this.directory.contacts("swarm")
   }
 
-  /** Takes a new certificate and, from a join or renewal, new secrets; durable before use. */
+  /** Takes in keys that a command of this home has made meanwhile. */
+  async reloadSecrets(): Promise<void> {
+    this.#secrets = await this.home.secrets()
+  }
+
+  /** Renews certificate and secrets at a server of the site; calls while one is under way wait for that. @throws {GridError} as renewMembership */
+  renew(): Promise<void> {
+    this.#renewing ??= renewMembership(this).finally(() => (this.#renewing = null))
+    return this.#renewing
+  }
+
+  /** Takes a new certificate and, from a renewal, new secrets; durable before use. */
   async takeMembership(certificate: MemberCertificate, secrets: MemberSecrets | null): Promise<void> {
-    if (secrets !== null) {
-      await this.home.saveSecrets(secrets)
-      this.#secrets = secrets
-    }
+    if (secrets !== null)
+      this.#secrets = await this.home.updateSecrets((held) => (held.online === undefined ? secrets : unitedSecrets(held, secrets)))
     await this.home.saveCertificate(certificate.der)
     this.#certificate = certificate
     this.admission.update({ certificateDer: certificate.der })
@@ -191,12 +205,24 @@ export class Member {
     const upkeep = async () => {
       await this.#saveDhtState()
       this.dht.addNodes(this.directory.records().map((record) => address(record.dht)))
-      if (this.home.role === "client" && renewalDue(this.#certificate, this.clock.nowMs())) await renewMembership(this)
+      // Servers renew their own certificates and share their keys (nodes/server.ts).
+      if (this.home.role !== "server") await this.#renewWhereNeeded()
     }
-    this.#upkeep = setInterval(() => {
-      upkeep().catch((error: unknown) => this.log.warn({ reason: reasonOf(error) }, "upkeep failed; it will be tried again"))
-    }, UPKEEP_INTERVAL_MS)
+    const warn = (error: unknown): void => this.log.warn({ reason: reasonOf(error) }, "upkeep failed; it will be tried again")
+    this.#upkeep = setInterval(() => void upkeep().catch(warn), UPKEEP_INTERVAL_MS)
     this.#upkeep.unref()
+    if (this.home.role !== "server")
+      this.catalogs.onChange(() => {
+        // All members hear of a change at once; their renewals are spread, so that servers are not met with all in one moment.
+        const spread = setTimeout(() => void this.#renewWhereNeeded().catch(warn), Math.random() * RENEWALS_SPREAD_MS)
+        spread.unref()
+      })
+  }
+
+  async #renewWhereNeeded(): Promise<void> {
+    const reasons = outdatedOf(this)
+    if (reasons.length > 0) this.log.info({ reasons }, "the site has changed what this member should have")
+    if (reasons.length > 0 || renewalDue(this.#certificate, this.clock.nowMs())) await this.renew()
   }
 
   async #saveDhtState(): Promise<void> {

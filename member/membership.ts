@@ -1,5 +1,5 @@
 /** Reads the answer to a join or a renewal, and believes nothing in it that does not fit the member that asked. */
-import type { Admission } from "#crypto/admission.ts"
+import { ALL_MEMBERS, type Admission } from "#crypto/admission.ts"
 import type { MemberCertificate } from "#crypto/certificate.ts"
 import type { MemberIdentity } from "#crypto/identity.ts"
 import { openSealed } from "#crypto/sealed-box.ts"
@@ -20,7 +20,7 @@ export function readMembership(
   identity: MemberIdentity,
   admission: Admission,
 ): { readonly certificate: MemberCertificate; readonly secrets: MemberSecrets } {
-  const certificate = admission.admit(Buffer.from(answer.certificate, "base64"), ["server", "client"])
+  const certificate = admission.admit(Buffer.from(answer.certificate, "base64"), ALL_MEMBERS)
   if (certificate.kind !== "member" || certificate.memberId !== identity.memberId)
     throw new GridError("CERTIFICATE_INVALID", "the server issued a certificate for another member; ask its administrator")
   const opened = openSealed(identity.sealing, MEMBERSHIP_PURPOSE, Buffer.from(answer.secrets, "base64"))

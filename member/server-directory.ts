@@ -2,7 +2,8 @@
  * The servers that this member has ever heard of. A record is taken only with a valid certificate and signature; its addresses
  * are kept after the certificate has lapsed, because an address is a hint that TLS proves or disproves.
  */
-import type { Admission } from "#crypto/admission.ts"
+import { ALL_SERVERS, type Admission } from "#crypto/admission.ts"
+import { readCertificate } from "#crypto/certificate.ts"
 import { sign, verify, type SigningKey } from "#crypto/identity.ts"
 import { address, formatAddress, type Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
@@ -54,10 +55,20 @@ export class ServerDirectory {
       .map((record) => address(record[service]))
   }
 
-  /** Where other servers may answer: all that are known, and those of the invite, which were the first. */
+  /** Where other servers and mirrors may answer: all that are known, and those of the invite, which were the first. */
   contacts(service: Service): Address[] {
     const first = service === "swarm" ? [] : this.#home.firstKnown[service]
     return distinct([...this.addresses(service, this.#home.memberId), ...first])
+  }
+
+  /** Where servers that issue certificates may answer: those that are known not to be mirrors, own ones left out. */
+  issuers(): Address[] {
+    const mirrors = new Set(
+      this.records()
+        .filter((record) => readCertificate(Buffer.from(record.certificate, "base64")).role === "mirror")
+        .map(({ api }) => api),
+    )
+    return this.contacts("api").filter((at) => !mirrors.has(formatAddress(at)))
   }
 
   /**
@@ -83,7 +94,7 @@ export class ServerDirectory {
 
   #valid(record: ServerRecord): boolean {
     try {
-      const certificate = this.#admission.admit(Buffer.from(record.certificate, "base64"), ["server"])
+      const certificate = this.#admission.admit(Buffer.from(record.certificate, "base64"), ALL_SERVERS)
       for (const service of ["api", "swarm", "dht"] as const) address(record[service])
       return (
         certificate.kind === "member" &&

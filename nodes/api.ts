@@ -6,6 +6,7 @@ import type { TLSSocket } from "node:tls"
 import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
+import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs } from "#crypto/admission.ts"
 import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
 import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
@@ -31,17 +32,18 @@ const HANDSHAKE_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 30_000
 const PUBLICATION_BYTES_MAX = 16 * 1024 * 1024
 
-type Caller = "server" | "client" | "invite"
+type Caller = AdmittedAs
 
 export type ApiParts = {
   readonly member: Member
-  readonly issuer: Issuer
+  /** Null in a mirror, which issues nothing. */
+  readonly issuer: Issuer | null
   readonly logger: Logger
   readonly status: () => ServerStatus
-  /** Takes a publication whose layers are in the store. */
-  readonly publish: (publication: Publication) => Promise<void>
+  /** Takes a change that people signed, with the layers of new images in the store. */
+  readonly apply: (publication: Publication) => Promise<void>
   /** A fellow says that it has a newer catalog. */
-  readonly hinted: (timestampVersion: number) => void
+  readonly hinted: (catalogSeq: number) => void
 }
 
 /** HTTP status of a refusal, by what its exit code says of it. */
@@ -117,7 +119,11 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
 }
 
 function addRoutes(api: FastifyInstance, parts: ApiParts): void {
-  const { member, issuer } = parts
+  const { member } = parts
+  const issuing = (): Issuer => {
+    if (parts.issuer !== null) return parts.issuer
+    throw new GridError("ROLE_WRONG", "this server is a mirror, which issues nothing; ask another server")
+  }
   /** The schema of a route and the check of who calls it. */
   const route = (summary: string, callers: readonly Caller[], shapes: { body?: object; answer?: object }) => ({
     schema: {
@@ -132,17 +138,13 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const callerOf = (request: FastifyRequest, callers: readonly Caller[]): Certificate =>
     member.admission.admitSocket(request.raw.socket as TLSSocket, callers)
 
-  api.get(routes.health, route("Whether the server answers.", ["server", "client"], {}), async () => ({ ok: true }))
+  api.get(routes.health, route("Whether the server answers.", ALL_MEMBERS, {}), async () => ({ ok: true }))
 
-  api.get(routes.description, { ...route("This description.", ["server", "client"], {}), schema: { hide: true } }, async () =>
-    api.swagger(),
-  )
+  api.get(routes.description, { ...route("This description.", ALL_MEMBERS, {}), schema: { hide: true } }, async () => api.swagger())
 
-  api.get(routes.status, route("What this server is and holds.", ["server", "client"], { answer: ServerStatus }), async () =>
-    parts.status(),
-  )
+  api.get(routes.status, route("What this server is and holds.", ALL_MEMBERS, { answer: ServerStatus }), async () => parts.status())
 
-  api.get(routes.catalog, route("The newest catalog, a tar.", ["server", "client", "invite"], {}), async (_request, reply) =>
+  api.get(routes.catalog, route("The newest catalog, a tar.", [...ALL_MEMBERS, "invite"], {}), async (_request, reply) =>
     reply.type("application/x-tar").send(member.catalogs.bytes),
   )
 
@@ -151,7 +153,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     route("Makes the bearer of an invite a member.", ["invite"], { body: JoinRequest, answer: MembershipAnswer }),
     async (request) => {
       const invite = callerOf(request, ["invite"]) as InviteCertificate
-      const answer = await issuer.join(invite, request.body)
+      const answer = await issuing().join(invite, request.body)
       parts.logger.info({ inviteId: invite.inviteId, role: invite.role, from: request.ip }, "member joined")
       return answer
     },
@@ -159,22 +161,22 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
 
   api.post<{ Body: RenewRequest }>(
     routes.renew,
-    route("Renews the caller's certificate.", ["server", "client"], { body: RenewRequest, answer: MembershipAnswer }),
+    route("Renews the caller's certificate.", ALL_MEMBERS, { body: RenewRequest, answer: MembershipAnswer }),
     async (request) => {
-      const caller = callerOf(request, ["server", "client"]) as MemberCertificate
-      const answer = await issuer.renew(caller, request.body)
+      const caller = callerOf(request, ALL_MEMBERS) as MemberCertificate
+      const answer = await issuing().renew(caller, request.body)
       parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
       return answer
     },
   )
 
-  api.get(routes.servers, route("The servers known here.", ["server", "client"], { answer: ServerList }), async () => ({
+  api.get(routes.servers, route("The servers known here.", ALL_MEMBERS, { answer: ServerList }), async () => ({
     servers: member.directory.records(),
   }))
 
   api.post<{ Body: { servers: ReturnType<typeof member.directory.records> } }>(
     routes.servers,
-    route("Tells of servers; answers with those known here.", ["server"], { body: ServerList, answer: ServerList }),
+    route("Tells of servers; answers with those known here.", ALL_SERVERS, { body: ServerList, answer: ServerList }),
     async (request) => {
       await member.directory.consider(request.body.servers)
       return { servers: member.directory.records() }
@@ -184,23 +186,23 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   api.post<{ Body: ClaimRequest }>(
     routes.claims,
     route("Claims one use of an invite.", ["server"], { body: ClaimRequest, answer: ClaimAnswer }),
-    async (request) => ({ accepted: issuer.claim(request.body) }),
+    async (request) => ({ accepted: issuing().claim(request.body) }),
   )
 
-  api.post<{ Body: { timestampVersion: number } }>(
+  api.post<{ Body: { catalogSeq: number } }>(
     routes.hints,
-    route("Tells of a newer catalog.", ["server"], { body: Hint }),
+    route("Tells of a newer catalog.", ALL_SERVERS, { body: Hint }),
     async (request) => {
-      parts.hinted(request.body.timestampVersion)
+      parts.hinted(request.body.catalogSeq)
       return {}
     },
   )
 
   api.post<{ Body: Publication }>(
     routes.publications,
-    { ...route("Takes what a publisher signed.", ["server"], { body: Publication }), bodyLimit: PUBLICATION_BYTES_MAX },
+    { ...route("Takes a change of signed metadata.", ["server"], { body: Publication }), bodyLimit: PUBLICATION_BYTES_MAX },
     async (request) => {
-      await parts.publish(request.body)
+      await parts.apply(request.body)
       return {}
     },
   )

@@ -1,22 +1,24 @@
-/** The certificate authority whose key a server's home holds, with which it makes members and invites. */
+/** The certificate authority with whose key a server makes members and invites. */
 import { X509Certificate } from "node:crypto"
 import type { Catalog } from "#trust/catalog.ts"
 import { signingKeyFromSeed } from "#crypto/identity.ts"
 import { GridError } from "#core/errors.ts"
+import type { OnlineSecrets } from "#core/wire.ts"
 import { authoritiesOf } from "#member/catalog-keeper.ts"
-import type { Home } from "#member/home.ts"
 
 export type Authority = { readonly seed: Uint8Array; readonly der: Buffer }
 
-/** @throws {GridError} KEY_MISSING in a client's home, or when the site has replaced the authority since */
-export async function authorityOf(home: Home, catalog: Catalog): Promise<Authority> {
-  const seed = Buffer.from((await home.onlineKeys()).authority, "hex")
-  const { publicKey } = signingKeyFromSeed(seed)
-  const der = authoritiesOf(catalog).find((candidate) => new X509Certificate(candidate).publicKey.equals(publicKey))
-  if (der === undefined)
-    throw new GridError(
-      "KEY_MISSING",
-      `${home.directory} holds the key of an authority that the site no longer names; join again as a server`,
-    )
-  return { seed, der }
+/**
+ * The first of the site's authorities whose key is held. Where the site has just got a new one and its key is not here yet, that is an older
+ * one that is accepted still.
+ * @throws {GridError} KEY_MISSING when the site names none of them any more
+ */
+export function authorityOf(online: OnlineSecrets, catalog: Pick<Catalog, "site">): Authority {
+  const seeds = online.authorities.map((seed) => Buffer.from(seed, "hex"))
+  for (const der of authoritiesOf(catalog)) {
+    const { publicKey } = new X509Certificate(der)
+    const seed = seeds.find((candidate) => signingKeyFromSeed(candidate).publicKey.equals(publicKey))
+    if (seed !== undefined) return { seed, der }
+  }
+  throw new GridError("KEY_MISSING", "this home holds the key of no authority that the site names; join again as a server")
 }

@@ -1,7 +1,10 @@
 /** Makes a site from nothing: its keys, its authority, its signed repository, and the home of its first server. */
+import { mkdir } from "node:fs/promises"
+import { join } from "node:path"
 import { issueAuthority } from "#crypto/certificate.ts"
 import { memberIdentity, sealingKeyFromSecret, signingKeyFromSeed } from "#crypto/identity.ts"
-import { createRepository } from "#trust/repository.ts"
+import { networkKeyDigest } from "#crypto/network-key.ts"
+import { createRepository } from "#trust/create-repository.ts"
 import { rootDigest } from "#trust/catalog.ts"
 import { packCatalog } from "#trust/catalog-file.ts"
 import type { Address } from "#core/address.ts"
@@ -9,7 +12,8 @@ import type { Clock } from "#core/clock.ts"
 import type { SiteDocument } from "#core/documents.ts"
 import { groupName, type GroupName, type SiteName } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
-import { Home } from "#member/home.ts"
+import { Home, keysDirectory } from "#member/home.ts"
+import { saveKeyFile } from "./key-ring.ts"
 import { BACKDATE_MS, issueMemberCertificate } from "./issuer.ts"
 
 const YEAR_MS = 365 * 24 * 3_600_000
@@ -25,6 +29,10 @@ export type CreateSiteOptions = {
   readonly site: SiteName
   /** Besides the default one. */
   readonly groups: readonly GroupName[]
+  /** How many keys the root has, and how many of them must sign; one if not given. */
+  readonly rootKeys?: { readonly count: number; readonly threshold: number }
+  /** Protects the root, targets and publisher keys; null leaves them to their file modes. */
+  readonly passphrase?: string | null
   readonly listen: { readonly api: Address; readonly swarm: Address; readonly dht: Address }
 }
 
@@ -32,8 +40,9 @@ export type CreateSiteOptions = {
 export async function createSite(parts: CreateSiteParts, options: CreateSiteOptions): Promise<Home> {
   const nowMs = parts.clock.nowMs()
   const { site } = options
+  const { count, threshold } = options.rootKeys ?? { count: 1, threshold: 1 }
   const keys = {
-    root: parts.random(32),
+    root: Array.from({ length: count }, () => parts.random(32)),
     targets: parts.random(32),
     publisher: parts.random(32),
     snapshot: parts.random(32),
@@ -42,6 +51,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     pointer: parts.random(32),
   }
   const groups = [...new Set([DEFAULT_GROUP, ...options.groups])].map((name) => ({ name, key: sealingKeyFromSecret(parts.random(32)) }))
+  const networkKey = parts.random(32)
   const authorityDer = await issueAuthority({
     site,
     seed: keys.authority,
@@ -54,15 +64,22 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     site,
     authorities: [authorityDer.toString("base64")],
     pointerKey: signingKeyFromSeed(keys.pointer).publicKeyHex,
-    groups: groups.map(({ name, key }) => ({ name, generation: 1, publicKey: key.publicKeyHex })),
+    groups: groups.map(({ name, key }) => ({ name, generation: 1, publicKey: key.publicKeyHex, added: [], removed: [] })),
+    networkKeys: [networkKeyDigest(networkKey)],
     revoked: [],
   }
-  const files = createRepository({ document, keys, nowMs })
+  const files = createRepository({ document, keys, rootThreshold: threshold, nowMs })
   const seed = parts.random(32)
   const identity = memberIdentity(seed)
   const secrets: MemberSecrets = {
     groups: groups.map(({ name, key }) => ({ name, generation: 1, secretKey: hex(key.secretKey) })),
-    online: { authority: hex(keys.authority), snapshot: hex(keys.snapshot), timestamp: hex(keys.timestamp), pointer: hex(keys.pointer) },
+    networkKeys: [hex(networkKey)],
+    online: {
+      authorities: [hex(keys.authority)],
+      snapshot: [hex(keys.snapshot)],
+      timestamp: [hex(keys.timestamp)],
+      pointers: [hex(keys.pointer)],
+    },
   }
   const certificateDer = await issueMemberCertificate({
     authority: { seed: keys.authority, der: authorityDer },
@@ -78,6 +95,14 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     nowMs,
     random: parts.random,
   })
+  // A home is one once its member.json is there: by then the keys are durable.
+  await Home.requireVacant(options.directory)
+  await mkdir(keysDirectory(options.directory), { recursive: true, mode: 0o700 })
+  const passphrase = options.passphrase ?? null
+  const write = (name: string, key: Uint8Array) => saveKeyFile(join(keysDirectory(options.directory), `${name}.key`), key, passphrase)
+  for (const [position, key] of keys.root.entries()) await write(count === 1 ? "root" : `root-${position + 1}`, key)
+  await write("targets", keys.targets)
+  await write("publisher", keys.publisher)
   return Home.create(options.directory, {
     site,
     role: "server",
@@ -85,15 +110,12 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     listen: options.listen,
     firstKnown: { api: [], dht: [] },
     seed,
-    networkKey: parts.random(32),
     certificateDer,
     secrets,
     catalogBytes: await packCatalog(files),
     createdAtMs: nowMs,
-    adminKeys: { root: keys.root, targets: keys.targets, publisher: keys.publisher },
   })
 }
-
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex")
 }

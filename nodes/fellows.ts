@@ -10,9 +10,10 @@ const HINT_TIMEOUT_MS = 5_000
 /** False when a fellow knows the invite to be used up. Fellows that do not answer are passed over: a join must not need all of them. */
 export async function askFellows(member: Member, claim: ClaimRequest): Promise<boolean> {
   const answers = await Promise.all(
-    member.apiAddresses().map(async (fellow) => {
+    member.directory.issuers().map(async (fellow) => {
       try {
-        const request = { method: "POST", path: routes.claims, body: claim, timeoutMs: CLAIM_TIMEOUT_MS } as const
+        // A mirror has no say in who joins.
+        const request = { method: "POST", path: routes.claims, body: claim, timeoutMs: CLAIM_TIMEOUT_MS, answeredBy: ["server"] } as const
         return (await member.api.json(fellow, request, readClaimAnswer)).accepted
       } catch (error) {
         member.log.warn({ fellow: formatAddress(fellow), reason: codeOf(error) }, "fellow was not asked about an invite")
@@ -25,7 +26,7 @@ export async function askFellows(member: Member, claim: ClaimRequest): Promise<b
 
 /** Tells the fellows that there is a newer catalog to fetch. */
 export async function hintFellows(member: Member): Promise<void> {
-  const body = { timestampVersion: member.catalogs.catalog.timestampVersion }
+  const body = { catalogSeq: member.catalogs.catalog.seq }
   await Promise.allSettled(
     member
       .apiAddresses()

@@ -8,13 +8,16 @@ import {
   type InviteCertificate,
   type InviteSubject,
   type MemberCertificate,
+  type MemberRole,
   type MemberSubject,
 } from "#crypto/certificate.ts"
 import { memberIdOf, signingKeyFromSeed, verify } from "#crypto/identity.ts"
 import { inviteProof } from "#crypto/invite.ts"
 import { sealTo } from "#crypto/sealed-box.ts"
 import type { Clock } from "#core/clock.ts"
+import type { SiteDocument } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
+import { groupsOf } from "#core/groups.ts"
 import type { GroupName, SiteName } from "#core/identifiers.ts"
 import type { ClaimRequest, JoinRequest, MembershipAnswer, MemberSecrets, RenewRequest, ServerRecord } from "#core/wire.ts"
 import { MEMBERSHIP_PURPOSE, requireSimilarClocks } from "#member/membership.ts"
@@ -85,8 +88,9 @@ export type IssuerParts = {
   readonly clock: Clock
   readonly random: Random
   readonly state: ServerState
-  readonly authority: Authority
-  /** Read at each use: groups and keys change while the server runs. */
+  /** Read at each use, as are the next two: authorities, groups and keys change while the server runs. */
+  readonly authority: () => Authority
+  readonly document: () => SiteDocument
   readonly secrets: () => MemberSecrets
   readonly records: () => readonly ServerRecord[]
   /** Asks every fellow server that answers; false when one of them refuses the claim. */
@@ -140,15 +144,17 @@ export class Issuer {
     )
   }
 
-  /** A new certificate for the same member, role, groups and keys. @throws {GridError} CLOCK_WRONG */
+  /** A new certificate for the same member, role and keys, with its groups of now. @throws {GridError} CLOCK_WRONG */
   async renew(member: MemberCertificate, request: RenewRequest): Promise<MembershipAnswer> {
     requireSimilarClocks(this.#parts.clock.nowMs(), request.clockMs, "the server's clock")
     const { site, role, memberId, groups, sealingKeyHex } = member
     return this.#answer({ kind: "member", site, role, memberId, groups, sealingKeyHex }, member.signingKeyHex)
   }
 
-  async #answer(subject: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
-    const { authority, clock, random } = this.#parts
+  async #answer(certified: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
+    const { clock, random } = this.#parts
+    const authority = this.#parts.authority()
+    const subject = { ...certified, groups: groupsOf(this.#parts.document(), certified) }
     const plain = Buffer.from(JSON.stringify(secretsFor(subject, this.#parts.secrets())))
     const certificate = await issueMemberCertificate({ authority, subject, signingKeyHex, nowMs: clock.nowMs(), random })
     return {
@@ -159,12 +165,9 @@ export class Issuer {
   }
 }
 
-/** Clients get the keys of their groups; servers all keys with which any of them answers for the site. */
-function secretsFor(
-  subject: { readonly role: "server" | "client"; readonly groups: readonly GroupName[] },
-  all: MemberSecrets,
-): MemberSecrets {
+/** Clients get the keys of their groups; servers all keys with which any of them answers for the site; mirrors none that opens or signs. */
+function secretsFor(subject: { readonly role: MemberRole; readonly groups: readonly GroupName[] }, all: MemberSecrets): MemberSecrets {
   if (subject.role === "server") return all
-  const named = new Set<string>(subject.groups)
-  return { groups: all.groups.filter((group) => named.has(group.name)) }
+  const named = new Set<string>(subject.role === "mirror" ? [] : subject.groups)
+  return { groups: all.groups.filter((group) => named.has(group.name)), networkKeys: all.networkKeys }
 }

@@ -1,11 +1,14 @@
 /** Makes an invite from a server's home. The server need not run: the invite proves itself by the authority's signature. */
 import { encodeInvite } from "#crypto/invite.ts"
 import { Admission } from "#crypto/admission.ts"
+import type { MemberRole } from "#crypto/certificate.ts"
+import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
 import type { GroupName } from "#core/identifiers.ts"
 import { authoritiesOf } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
+import { networkKeyOf } from "#member/network-keys.ts"
 import { distinct, ServerDirectory } from "#member/server-directory.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { authorityOf } from "./authority.ts"
@@ -15,7 +18,7 @@ import { issueInviteCertificate } from "./issuer.ts"
 const ADDRESSES_MAX = 4
 
 export type InviteOptions = {
-  readonly role: "server" | "client"
+  readonly role: MemberRole
   readonly group: GroupName
   readonly uses: number
   readonly lifeMs: number
@@ -33,7 +36,8 @@ export async function makeInvite(
   const groups = catalog.site.groups.map((group) => group.name)
   if (!groups.includes(options.group))
     throw new GridError("GROUP_UNKNOWN", `${options.group}; the site ${home.site} has ${groups.join(", ")}`)
-  const authority = await authorityOf(home, catalog)
+  const secrets = await home.secrets()
+  const authority = authorityOf(await home.onlineKeys(), catalog)
   const inviteId = Buffer.from(random(16)).toString("hex")
   const subject = { kind: "invite", site: home.site, inviteId, role: options.role, groups: [options.group], uses: options.uses } as const
   const { seed, der } = await issueInviteCertificate({ authority, subject, nowMs, lifeMs: options.lifeMs, random })
@@ -49,7 +53,7 @@ export async function makeInvite(
       signing: home.identity.signing,
     }),
   )
-  const api = distinct([...directory.addresses("api"), ...listening(home.listen.api), ...home.firstKnown.api])
+  const api = distinct([...directory.issuers(), ...ownRecord(directory, home), ...listening(home.listen.api), ...home.firstKnown.api])
   const dht = distinct([...directory.addresses("dht"), ...listening(home.listen.dht), ...home.firstKnown.dht])
   if (api.length === 0)
     throw new GridError(
@@ -59,7 +63,7 @@ export async function makeInvite(
   const text = encodeInvite({
     site: home.site,
     rootDigest: home.rootDigest,
-    networkKey: home.networkKey,
+    networkKey: networkKeyOf(secrets, catalog.site),
     authorityDer: authority.der,
     certificateDer: der,
     seed,
@@ -67,6 +71,14 @@ export async function makeInvite(
     dht: dht.slice(0, ADDRESSES_MAX),
   })
   return { text, expiresAtMs: nowMs + options.lifeMs }
+}
+
+/** Where this server said last that it answers. */
+function ownRecord(directory: ServerDirectory, home: Home): Address[] {
+  return directory
+    .records()
+    .filter(({ memberId }) => memberId === home.memberId)
+    .map(({ api }) => address(api))
 }
 
 /** A configured address, unless its port is "any free one" and so known only while the server runs. */

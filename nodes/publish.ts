@@ -7,24 +7,23 @@ import { join } from "node:path"
 import { newImageIdentity } from "#crypto/age.ts"
 import { sealGrant } from "#crypto/grant.ts"
 import { sealImage, type SealedLayer } from "#image/seal-image.ts"
-import { applyPublication, signPublication } from "#trust/repository.ts"
-import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
-import { openCatalog, type Catalog } from "#trust/catalog.ts"
+import { requirementsOf, isComplete } from "#trust/change.ts"
+import type { CatalogFiles } from "#trust/catalog-file.ts"
+import { publisherFor, signPublication } from "#trust/publication.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Grants, Layer, Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type GroupName, type ImageRef } from "#core/identifiers.ts"
-import { CATALOG_BYTES_MAX, routes } from "#core/wire.ts"
-import { onlineSeeds } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
-import { storedCatalog } from "#member/stored-catalog.ts"
-import { lockHome, type HomeLock } from "#store/home-lock.ts"
+import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { statusOf } from "./fellows.ts"
-import { encodePublication } from "./publication.ts"
+import type { KeyRing } from "./key-ring.ts"
+import type { MadeChange } from "./make-change.ts"
+import { currentCatalog, submitChange } from "./own-server.ts"
 
 const COPIES_POLL_MS = 500
 
@@ -33,20 +32,27 @@ export type PublishParts = {
   readonly clock: Clock
   readonly log: Log
   readonly random: (byteCount: number) => Uint8Array
+  readonly keys: KeyRing
   readonly signal: AbortSignal
   readonly onProgress?: (progress: { readonly phase: "sealing"; readonly contentBytes: number; readonly sealedBytes: number }) => void
 }
 export type PublishOptions = { readonly directory: string; readonly ref: ImageRef; readonly group: GroupName; readonly pieceBytes?: number }
 
-/** @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL */
-export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Manifest> {
+/**
+ * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
+ * the other holders.
+ * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
+ */
+export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<MadeChange & { readonly manifest: Manifest }> {
   const { home, clock, random, signal } = parts
   const { ref } = options
-  const publisherSeed = await home.adminKey("publisher")
   await mkdir(home.path("publishing"), { recursive: true, mode: 0o700 })
   using _ = lockHome(home.path("publishing"))
   const before = await currentCatalog(parts)
   if (before.images.has(formatImageRef(ref))) throw new GridError("IMAGE_EXISTS", `${formatImageRef(ref)}; choose another version`)
+  // Asked before anything is sealed: who may not sign this name learns it now, and whoever must type a passphrase types it now.
+  const seedsFor = async (files: CatalogFiles) => parts.keys.seeds(publisherFor(files, parts.keys.keyIds, ref).keyids)
+  await seedsFor(before.files)
   const group = before.site.groups.find((candidate) => candidate.name === options.group)
   if (group === undefined)
     throw new GridError("GROUP_UNKNOWN", `${options.group}; the site has ${before.site.groups.map((known) => known.name).join(", ")}`)
@@ -80,9 +86,12 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
     }
     const grant = sealGrant({ site: home.site, ref, group: { ...group, name: options.group }, imageIdentity: identity, random })
     const grants: Grants = { format: "imagegrid-grants-1", site: home.site, name: ref.name, version: ref.version, grants: [grant] }
-    const latest = await currentCatalog(parts)
-    await submit(parts, signPublication({ files: latest.files, publisherSeed, manifest, grants, nowMs: clock.nowMs() }))
-    return manifest
+    const { files } = await currentCatalog(parts)
+    const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, nowMs: clock.nowMs() })
+    const requirements = requirementsOf(files, change)
+    const applied = isComplete(requirements)
+    if (applied) await submitChange(parts, change)
+    return { applied, change, files, requirements, manifest }
   } finally {
     await rm(workDirectory, { recursive: true, force: true })
   }
@@ -124,62 +133,6 @@ export async function waitForCopies(
         )
       await new Promise((resolve) => setTimeout(resolve, COPIES_POLL_MS))
     }
-  } finally {
-    await member.close()
-  }
-}
-
-/** The catalog of the running server of this home if one runs, else the one on disk. */
-async function currentCatalog(parts: PublishParts): Promise<Catalog> {
-  const { home, clock } = parts
-  const stored = await storedCatalog(home, clock.nowMs())
-  const held = tryLock(home)
-  if (held !== null) {
-    held.release()
-    return stored.catalog
-  }
-  const bytes = await withOwnServer(parts, (member, own) => member.api.bytes(own, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX }))
-  return openCatalog(await unpackCatalog(bytes), { trusted: stored.catalog.files }, clock.nowMs())
-}
-
-/** Hands the signed files to the running server of this home, or does its part where none runs. */
-async function submit(parts: PublishParts, publication: CatalogFiles): Promise<void> {
-  const { home, clock } = parts
-  const held = tryLock(home)
-  if (held === null) {
-    await withOwnServer(parts, (member, own) =>
-      member.api.bytes(own, { method: "POST", path: routes.publications, body: encodePublication(publication), timeoutMs: 60_000 }),
-    )
-    return
-  }
-  try {
-    const { catalog } = await storedCatalog(home, clock.nowMs())
-    const online = onlineSeeds(await home.onlineKeys())
-    await home.saveCatalog(await packCatalog(applyPublication({ files: catalog.files, publication, online, nowMs: clock.nowMs() })))
-  } finally {
-    held.release()
-  }
-}
-
-function tryLock(home: Home): HomeLock | null {
-  try {
-    return home.lock()
-  } catch (error) {
-    if (error instanceof GridError && error.code === "HOME_IN_USE") return null
-    throw error
-  }
-}
-
-async function withOwnServer<Answer>(parts: PublishParts, ask: (member: Member, own: Address) => Promise<Answer>): Promise<Answer> {
-  const member = await Member.start({ home: parts.home, clock: parts.clock, log: parts.log }, { network: "api-only" })
-  try {
-    const own = member.directory.records().find((record) => record.memberId === parts.home.memberId)
-    if (own === undefined)
-      throw new GridError(
-        "HOME_IN_USE",
-        `another process uses ${parts.home.directory} and is no server that runs; wait for it, then try again`,
-      )
-    return await ask(member, ownApi(own))
   } finally {
     await member.close()
   }

@@ -4,10 +4,11 @@ import type { Logger } from "pino"
 import { formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
+import { groupsOf } from "#core/groups.ts"
 import type { ServerStatus } from "#core/wire.ts"
 import type { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
-import { renewalDue } from "#member/renewal.ts"
+import { outdatedOf, renewalDue } from "#member/renewal.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { makeServerRecord } from "#member/server-directory.ts"
 import { listenApi } from "./api.ts"
@@ -47,32 +48,40 @@ export class ImageServer implements AsyncDisposable {
   /** Takes the home's lock for as long as it runs. @throws {GridError} HOME_IN_USE, ADDRESS_IN_USE, ROLE_WRONG, HOME_INVALID */
   static async start(parts: ServerParts, options: ServerOptions = {}): Promise<ImageServer> {
     const { home, clock, logger } = parts
-    if (home.role !== "server" || home.listen.api === null)
+    if (home.role === "client" || home.listen.api === null)
       throw new GridError(
         "ROLE_WRONG",
-        `${home.directory} is a client's home; 'server run' needs one made by 'site create' or a join as a server`,
+        `${home.directory} is a client's home; 'server run' needs one made by 'site create' or a join as a server or mirror`,
       )
     await using stack = new AsyncDisposableStack()
     const lock = home.lock()
     stack.defer(() => lock.release())
-    const authority = await authorityOf(home, (await storedCatalog(home, clock.nowMs())).catalog)
-    await renewBeforeStart(home, authority, clock.nowMs())
+    if (home.role === "server") await renewBeforeStart(home, clock.nowMs())
 
     const member = stack.adopt(
       await Member.start({ home, clock, log: logger }, { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null }),
       (open) => open.close(),
     )
     const state = stack.adopt(new ServerState(home.path("state.sqlite")), (open) => open.close())
-    const issuer = new Issuer({
-      site: home.site,
-      clock,
-      random: randomBytes,
-      state,
-      authority,
-      secrets: () => member.secrets,
-      records: () => member.directory.records(),
-      askFellows: (claim) => askFellows(member, claim),
-    })
+    const authority = (): Authority => {
+      const { online } = member.secrets
+      if (online === undefined) throw new GridError("KEY_MISSING", `${home.directory} holds no online keys of its site`)
+      return authorityOf(online, member.catalogs.catalog)
+    }
+    const issuer =
+      home.role === "mirror"
+        ? null
+        : new Issuer({
+            site: home.site,
+            clock,
+            random: randomBytes,
+            state,
+            authority,
+            document: () => member.catalogs.catalog.site,
+            secrets: () => member.secrets,
+            records: () => member.directory.records(),
+            askFellows: (claim) => askFellows(member, claim),
+          })
     stack.adopt(await Replicator.start(member, state), (open) => open.close())
     const exchange = async () => {
       await exchangeRecords(member)
@@ -86,13 +95,15 @@ export class ImageServer implements AsyncDisposable {
         issuer,
         logger,
         status: () => statusOf(member, state),
-        publish: async (publication) => {
-          const files = publicationFiles(publication)
-          await requireLayersHeld(member.layers, files)
-          await member.catalogs.publish(files)
+        apply: async (publication) => {
+          const change = publicationFiles(publication)
+          await requireLayersHeld(member.layers, change)
+          // The change may name keys that the command which made it has just put into this home.
+          await member.reloadSecrets()
+          await member.catalogs.apply(change)
         },
-        hinted: (timestampVersion) => {
-          if (timestampVersion > member.catalogs.catalog.timestampVersion) exchange().catch(warn("news was not fetched"))
+        hinted: (catalogSeq) => {
+          if (catalogSeq > member.catalogs.catalog.seq) exchange().catch(warn("news was not fetched"))
         },
       },
       home.listen.api,
@@ -116,20 +127,45 @@ export class ImageServer implements AsyncDisposable {
     await announceSelf()
     await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
 
+    const renewWhereNeeded = async () => {
+      await member.reloadSecrets()
+      const reasons = outdatedOf(member)
+      if (reasons.length === 0 && !renewalDue(member.certificate, clock.nowMs())) return
+      if (reasons.length > 0) logger.info({ reasons }, "the site has changed what this server should have")
+      // Keys that were made at another server come from there; the certificate is then this server's own to issue.
+      if (reasons.length > 0) await member.renew().catch(warn("no other server gave what this one lacks"))
+      const { site } = member.catalogs.catalog
+      const own = await renewOwnCertificate(
+        authority(),
+        { ...member.certificate, groups: groupsOf(site, member.certificate) },
+        clock.nowMs(),
+        randomBytes,
+      )
+      await member.takeMembership(own, null)
+      await announceSelf()
+    }
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
-      if (renewalDue(member.certificate, clock.nowMs())) {
-        await member.takeMembership(await renewOwnCertificate(authority, member.certificate, clock.nowMs(), randomBytes), null)
-        await announceSelf()
-      }
+      if (home.role === "server") await renewWhereNeeded()
       await exchange()
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
     }
-    const runUpkeep = () => void upkeep().catch(warn("upkeep failed; it will be tried again"))
+    let upkeepUnderWay: Promise<void> | null = null
+    const runUpkeep = () => {
+      upkeepUnderWay ??= upkeep()
+        .catch(warn("upkeep failed; it will be tried again"))
+        .finally(() => (upkeepUnderWay = null))
+    }
+    const runUpkeepSoon = () => {
+      if (home.role === "server" && outdatedOf(member).length > 0) runUpkeep()
+    }
     runUpkeep()
     const timer = setInterval(runUpkeep, EXCHANGE_INTERVAL_MS)
     stack.defer(() => clearInterval(timer))
-    member.catalogs.onChange(() => void hintFellows(member))
+    member.catalogs.onChange(() => {
+      void hintFellows(member)
+      runUpkeepSoon()
+    })
     logger.info(
       {
         site: home.site,
@@ -154,7 +190,7 @@ function statusOf(member: Member, state: ServerState): ServerStatus {
   return {
     memberId: member.home.memberId,
     site: member.home.site,
-    catalogTimestampVersion: catalog.timestampVersion,
+    catalogSeq: catalog.seq,
     catalogExpiresAtMs: catalog.expiresAtMs,
     layers: state.wholeLayers() as ServerStatus["layers"],
     clockMs: member.clock.nowMs(),
@@ -162,7 +198,8 @@ function statusOf(member: Member, state: ServerState): ServerStatus {
 }
 
 /** A server's own certificate never keeps it from starting: neither a lapsed one, nor one from a clock that was ahead. */
-async function renewBeforeStart(home: Home, authority: Authority, nowMs: number): Promise<void> {
+async function renewBeforeStart(home: Home, nowMs: number): Promise<void> {
+  const authority = authorityOf(await home.onlineKeys(), (await storedCatalog(home, nowMs)).catalog)
   const old = await home.certificate()
   if (!renewalDue(old, nowMs) && nowMs >= old.notBeforeMs) return
   await home.saveCertificate((await renewOwnCertificate(authority, old, nowMs, randomBytes)).der)

@@ -1,6 +1,8 @@
 /** What the swarm needs of membership (crypto/admission.ts): certificates for its own end of a connection, and a verdict on the other end's. */
 import type { X509Certificate } from "node:crypto"
 import type { ConnectionOptions, TLSSocket, TlsOptions } from "node:tls"
+import { ALL_MEMBERS, type AdmittedAs } from "#crypto/admission.ts"
+import type { MemberRole } from "#crypto/certificate.ts"
 import { GridError } from "#core/errors.ts"
 import type { PeerRole } from "./core/events.ts"
 
@@ -13,8 +15,8 @@ export interface SwarmAdmission {
    */
   admitSocket(
     socket: Pick<TLSSocket, "getPeerX509Certificate">,
-    allowed: readonly PeerRole[],
-  ): { readonly kind: "member"; readonly role: PeerRole; readonly memberId: string } | { readonly kind: "invite" }
+    allowed: readonly AdmittedAs[],
+  ): { readonly kind: "member"; readonly role: MemberRole; readonly memberId: string } | { readonly kind: "invite" }
   /** Certificates, authorities or revocations have changed. Returns how to stop listening. */
   onChange(listener: () => void): () => void
 }
@@ -36,7 +38,7 @@ export function requireStillAdmitted(admission: SwarmAdmission, peer: AdmittedPe
 }
 
 function admitCertificate(admission: SwarmAdmission, certificate: X509Certificate): Omit<AdmittedPeer, "certificate"> {
-  const admitted = admission.admitSocket({ getPeerX509Certificate: () => certificate }, ["server", "client"])
+  const admitted = admission.admitSocket({ getPeerX509Certificate: () => certificate }, ALL_MEMBERS)
   if (admitted.kind !== "member") throw new GridError("CERTIFICATE_INVALID", "an invite is no member")
-  return { role: admitted.role, memberId: admitted.memberId }
+  return { role: admitted.role === "client" ? "client" : "server", memberId: admitted.memberId }
 }

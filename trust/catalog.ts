@@ -2,7 +2,6 @@
  * The site's signed metadata, verified as The Update Framework's client does (specification 1.0.31, section 5). A `Catalog`
  * exists only for files whose whole chain of signatures, versions and digests held, from a root that was trusted before.
  */
-import { DelegatedRole } from "@tufjs/models/dist/role.js"
 import { TrustedMetadataStore } from "tuf-js/dist/store.js"
 import {
   readGrants,
@@ -15,30 +14,47 @@ import {
   type SiteDocument,
 } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, type ImageName, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
+import { formatImageRef, type ImageName, type ImageRef, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
 import { parseJson } from "#core/schema.ts"
-import { verify } from "#crypto/identity.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
-import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, canonicalJson, type Listed, type SignedBody } from "./metadata.ts"
+import { maySign } from "./delegation.ts"
+import { countRoots, fileOf } from "./files.ts"
+import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, validSigners, type Listed, type SignedBody } from "./metadata.ts"
+import { onlineKeysOf } from "./online-roles.ts"
 
 export type Catalog = {
   readonly files: CatalogFiles
   readonly rootVersion: number
   readonly timestampVersion: number
   readonly snapshotVersion: number
-  /** Unix ms when the first of its roles expires. */
+  /** Orders catalogs of a site: a newer root counts before a newer timestamp, whose versions begin anew when its key was replaced. */
+  readonly seq: number
+  /** Unix ms when the first of its top-level roles expires, and nothing of the site can be used any more. */
   readonly expiresAtMs: number
+  /** root, timestamp, snapshot, targets, then the publishers. */
+  readonly roles: readonly CatalogRole[]
   readonly site: SiteDocument
   /** By `NAME:VERSION`. */
   readonly images: ReadonlyMap<string, Manifest>
   readonly grants: ReadonlyMap<string, Grants>
+  /** The publisher role that signed each image. */
+  readonly publishers: ReadonlyMap<string, string>
+}
+
+/** Who signs what, and until when. */
+export type CatalogRole = {
+  readonly name: string
+  readonly version: number
+  readonly keyIds: readonly string[]
+  readonly threshold: number
+  /** Unix ms. */
+  readonly expiresAtMs: number
+  /** Of a publisher: the TUF paths that it may sign. */
+  readonly paths: readonly string[] | null
 }
 
 /** Where trust begins: the digest of the first root, as an invite carries it, or files that were verified before. */
 export type Anchor = { readonly rootDigest: Sha256 } | { readonly trusted: CatalogFiles }
-
-/** A catalog with as many roots as this would be some rotation run wild. */
-const ROOTS_MAX = 1_000
 
 /**
  * Verifies a catalog from the anchor on. Against trusted files no version of any role may be lower; an equal one may differ,
@@ -74,14 +90,12 @@ export function openCatalog(
     return { role, body: readPublisher(bytes(role.name), role, targets.delegations.keys, snapshot.meta[`${role.name}.json`]) }
   })
 
-  const roles: [name: string, expires: string][] = [
-    ["root", root.expires],
-    ["timestamp", timestamp.expires],
-    ["snapshot", snapshot.expires],
-    ["targets", targets.expires],
-    ...publishers.map(({ role, body }): [string, string] => [role.name, body.expires]),
-  ]
-  if (options.expiry !== "ignore") for (const [name, expires] of roles) requireCurrent(name, expires, nowMs)
+  const topRole = (name: keyof typeof root.roles, body: { readonly version: number; readonly expires: string }): CatalogRole => {
+    const { keyids, threshold } = root.roles[name]
+    return { name, version: body.version, keyIds: keyids, threshold, expiresAtMs: Date.parse(body.expires), paths: null }
+  }
+  const topRoles = [topRole("root", root), topRole("timestamp", timestamp), topRole("snapshot", snapshot), topRole("targets", targets)]
+  if (options.expiry !== "ignore") for (const role of topRoles) requireCurrent(role, nowMs)
 
   const documents = readDocuments(files, targets, publishers)
   requireNoStrays(files, rootCount, publishers, documents.paths)
@@ -90,12 +104,28 @@ export function openCatalog(
     rootVersion: root.version,
     timestampVersion: timestamp.version,
     snapshotVersion: snapshot.version,
-    expiresAtMs: Math.min(...roles.map(([, expires]) => Date.parse(expires))),
+    seq: root.version * TIMESTAMPS_PER_ROOT + timestamp.version,
+    expiresAtMs: Math.min(...topRoles.map((role) => role.expiresAtMs)),
+    roles: [
+      ...topRoles,
+      ...publishers.map(({ role, body }) => ({
+        name: role.name,
+        version: body.version,
+        keyIds: role.keyids,
+        threshold: role.threshold,
+        expiresAtMs: Date.parse(body.expires),
+        paths: role.paths,
+      })),
+    ],
     site: documents.site,
     images: documents.images,
     grants: documents.grants,
+    publishers: documents.signedBy,
   }
 }
+
+/** More than any version is (metadata.ts). */
+const TIMESTAMPS_PER_ROOT = 2 ** 31
 
 /** SHA-256 of the first root: what an invite pins. */
 export function rootDigest(files: CatalogFiles): Sha256 {
@@ -165,12 +195,6 @@ function distanceOf(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
-function countRoots(files: CatalogFiles): number {
-  let count = 0
-  while (count < ROOTS_MAX && files.has(ROOT_PATH(count + 1))) count++
-  return count
-}
-
 function digestStart(files: CatalogFiles, expected: Sha256): TrustedMetadataStore {
   const found = rootDigest(files)
   if (found !== expected)
@@ -220,15 +244,33 @@ function refuseRollback(
       )
 }
 
-function onlineKeysOf({ roles }: SignedBody<"root">): string {
-  return JSON.stringify([roles.timestamp, roles.snapshot].map(({ keyids, threshold }) => [[...keyids].sort(), threshold]))
+/** How a role that nobody signed anew in time is brought back. */
+const RECOVERY: Readonly<Record<string, string>> = {
+  root: "else the holders of the root keys sign it anew with 'imagegrid trust propose --role root --renew'",
+  targets: "else the holder of the targets key signs it anew with 'imagegrid trust propose --role targets --renew'",
 }
 
-function requireCurrent(role: string, expires: string, nowMs: number): void {
-  if (nowMs < Date.parse(expires)) return
+function requireCurrent({ name, expiresAtMs }: CatalogRole, nowMs: number): void {
+  if (nowMs < expiresAtMs) return
   throw new GridError(
     "CATALOG_EXPIRED",
-    `${role} expired at ${expires}, and this machine's clock says ${new Date(nowMs).toISOString()}; set the clock if it is wrong, else ask another server`,
+    `${name} expired at ${new Date(expiresAtMs).toISOString()}, and this machine's clock says ${new Date(nowMs).toISOString()}; ` +
+      `set the clock if it is wrong, ${RECOVERY[name] ?? "else ask another server"}`,
+  )
+}
+
+/**
+ * Refuses an image whose publisher let its signature lapse. Other publishers' images are not touched by that.
+ * @throws {GridError} CATALOG_EXPIRED
+ */
+export function requireCurrentPublisher(catalog: Pick<Catalog, "roles" | "publishers">, image: ImageRef, nowMs: number): void {
+  const name = catalog.publishers.get(formatImageRef(image))
+  const role = catalog.roles.find((one) => one.name === name)
+  if (role === undefined || nowMs < role.expiresAtMs) return
+  throw new GridError(
+    "CATALOG_EXPIRED",
+    `${role.name} of ${formatImageRef(image)} expired at ${new Date(role.expiresAtMs).toISOString()}, and this machine's clock says ` +
+      `${new Date(nowMs).toISOString()}; set the clock if it is wrong, else its holder signs with 'imagegrid trust propose --role ${role.name} --renew'`,
   )
 }
 
@@ -249,13 +291,7 @@ function readPublisher(
   if (bytes.length !== listed.length || digestOf(bytes) !== listed.hashes.sha256)
     throw new GridError("CATALOG_INVALID", `${name} is not the file that the snapshot lists`)
   const { signatures, signed } = readSigned("publisher", bytes, name)
-  const message = canonicalJson(signed)
-  // By key, so that a signature given twice counts once; a key has one id (metadata.ts).
-  const signers = keyids.filter((id) => {
-    const key = keys[id]
-    const of = signatures.find((signature) => signature.keyid === id)
-    return key !== undefined && of !== undefined && verify(key.keyval.public, message, Buffer.from(of.sig, "hex"))
-  })
+  const signers = validSigners({ signatures, signed }, keyids, keys)
   if (signers.length < threshold) throw new GridError("CATALOG_INVALID", `${name} was signed by ${signers.length} of ${threshold} keys`)
   if (signed.version !== listed.version)
     throw new GridError("CATALOG_INVALID", `${name} is version ${signed.version}, and the snapshot lists ${listed.version}`)
@@ -267,6 +303,7 @@ function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publ
   const paths = new Set<string>()
   const images = new Map<string, Manifest>()
   const grants = new Map<string, Grants>()
+  const signedBy = new Map<string, string>()
   const listed = Object.keys(targets.targets)
   const siteFile = targets.targets[targetPath.site]
   if (siteFile === undefined || listed.length !== 1)
@@ -280,28 +317,26 @@ function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publ
   }
   const site = readSiteDocument(document(targetPath.site, siteFile))
   for (const { role, body } of publishers) {
-    const delegation = new DelegatedRole({
-      name: role.name,
-      keyIDs: role.keyids,
-      threshold: role.threshold,
-      terminating: role.terminating,
-      paths: role.paths,
-    })
     for (const [path, expected] of Object.entries(body.targets)) {
       // Off-spec: TUF clients ignore a target outside its role's paths; such a file is refused as a whole, so that it is noticed.
-      if (!delegation.isDelegatedPath(path)) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
+      if (!maySign(role, [path])) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
       if (paths.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by two roles`)
-      readDocument(path, document(path, expected), site.site, { images, grants })
+      readDocument(path, document(path, expected), site.site, { images, grants, signedBy, publisher: role.name })
     }
   }
-  return { paths, site, images, grants }
+  return { paths, site, images, grants, signedBy }
 }
 
 function readDocument(
   path: string,
   value: unknown,
   site: string,
-  into: { readonly images: Map<string, Manifest>; readonly grants: Map<string, Grants> },
+  into: {
+    readonly images: Map<string, Manifest>
+    readonly grants: Map<string, Grants>
+    readonly signedBy: Map<string, string>
+    readonly publisher: string
+  },
 ): void {
   try {
     const isManifest = path.startsWith("images/")
@@ -309,8 +344,10 @@ function readDocument(
     const ref = refOf(read)
     if ((isManifest ? targetPath.manifest(ref) : targetPath.grants(ref)) !== path) throw new Error(`it is of ${formatImageRef(ref)}`)
     if (read.site !== site) throw new Error(`it is of site ${read.site}`)
-    if (read.format === "imagegrid-manifest-1") into.images.set(formatImageRef(ref), read)
-    else into.grants.set(formatImageRef(ref), read)
+    if (read.format === "imagegrid-manifest-1") {
+      into.images.set(formatImageRef(ref), read)
+      into.signedBy.set(formatImageRef(ref), into.publisher)
+    } else into.grants.set(formatImageRef(ref), read)
   } catch (cause) {
     throw new GridError("CATALOG_INVALID", `${path}: ${cause instanceof Error ? cause.message : "out of form"}`, { cause })
   }
@@ -324,12 +361,6 @@ function requireNoStrays(files: CatalogFiles, rootCount: number, publishers: rea
     expected.add(METADATA_PATH(role))
   for (const path of paths) expected.add(TARGET_PREFIX + path)
   for (const path of files.keys()) if (!expected.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by nobody`)
-}
-
-function fileOf(files: CatalogFiles, path: string): Buffer {
-  const bytes = files.get(path)
-  if (bytes === undefined) throw new GridError("CATALOG_INVALID", `${path} is missing`)
-  return bytes
 }
 
 /** The libraries' refusals under our code. */

@@ -9,7 +9,7 @@ import { Digest, Hex32, Label } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
-import { sign, signingKeyFromSeed } from "#crypto/identity.ts"
+import { sign, signingKeyFromSeed, verify } from "#crypto/identity.ts"
 
 /** Largest metadata file that is taken: some 50,000 images. */
 export const METADATA_BYTES_MAX = 16 * 1024 * 1024
@@ -87,10 +87,8 @@ const PublisherBody = Type.Object({ _type: Type.Literal("targets"), ...common, t
 const signed = <Body extends Parameters<typeof Type.Object>[0][string]>(body: Body) =>
   Type.Object(
     {
-      signatures: Type.Array(Type.Object({ keyid: Hex32, sig: Type.String({ pattern: "^[0-9a-f]{128}$" }) }, strict), {
-        minItems: 1,
-        maxItems: 64,
-      }),
+      // None in a draft; no threshold is below one.
+      signatures: Type.Array(Type.Object({ keyid: Hex32, sig: Type.String({ pattern: "^[0-9a-f]{128}$" }) }, strict), { maxItems: 64 }),
       signed: body,
     },
     strict,
@@ -146,14 +144,48 @@ export function tufKeyOf(seed: Uint8Array): TufKey {
   return { keytype: "ed25519", scheme: "ed25519", keyval: { public: signingKeyFromSeed(seed).publicKeyHex } }
 }
 
-/** A metadata file's bytes, signed with each of the seeds. The same input gives the same bytes: Ed25519 needs no randomness. */
+/**
+ * A metadata file's bytes, signed with each of the seeds; a draft without any. The same input gives the same bytes: Ed25519 needs
+ * no randomness.
+ */
 export function signMetadata<Kind extends keyof Readers>(body: SignedBody<Kind>, seeds: readonly Uint8Array[]): Buffer {
+  return metadataBytes(body, signaturesBy(seeds, body))
+}
+
+/** The same file with these signatures added; one that a key has given already is replaced by its new one. @throws {GridError} CATALOG_INVALID */
+export function addSignatures(kind: keyof Readers, bytes: Uint8Array, seeds: readonly Uint8Array[], what: string): Buffer {
+  const { signatures, signed: body } = readSigned(kind, bytes, what)
+  const added = signaturesBy(seeds, body)
+  const kept = signatures.filter((signature) => !added.some((one) => one.keyid === signature.keyid))
+  return metadataBytes(body, [...kept, ...added])
+}
+
+type Signature = { keyid: string; sig: string }
+
+function signaturesBy(seeds: readonly Uint8Array[], body: unknown): Signature[] {
   const message = canonicalJson(body)
-  const signatures = seeds.map((seed) => {
+  return seeds.map((seed) => {
     const key = signingKeyFromSeed(seed)
     return { keyid: keyIdOf(key.publicKeyHex), sig: sign(key, message).toString("hex") }
   })
+}
+
+function metadataBytes(body: unknown, signatures: readonly Signature[]): Buffer {
   return Buffer.from(`${JSON.stringify({ signatures, signed: body })}\n`)
+}
+
+/** The keys among these that have validly signed the file, each once however often it did. */
+export function validSigners(
+  { signatures, signed: body }: { readonly signatures: readonly Signature[]; readonly signed: unknown },
+  keyIds: readonly string[],
+  keys: Readonly<Record<string, { readonly keyval: { readonly public: string } }>>,
+): string[] {
+  const message = canonicalJson(body)
+  return keyIds.filter((id) => {
+    const key = keys[id]
+    const of = signatures.find((signature) => signature.keyid === id)
+    return key !== undefined && of !== undefined && verify(key.keyval.public, message, Buffer.from(of.sig, "hex"))
+  })
 }
 
 /**

@@ -11,17 +11,20 @@ import { makeTorrent, pieceBytesAt, pieceBytesFor, type Torrent } from "#core/to
 import { Admission } from "#crypto/admission.ts"
 import { newImageIdentity } from "#crypto/age.ts"
 import { sealGrant } from "#crypto/grant.ts"
+import { decodeKey, KEY_FILE_BYTES_MAX } from "#crypto/key-file.ts"
 import { memberIdentity } from "#crypto/identity.ts"
-import { onlineSeeds } from "#member/catalog-keeper.ts"
+import { seedsFrom } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { authorityOf } from "../../nodes/authority.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import { issueMemberCertificate } from "../../nodes/issuer.ts"
 import { ServerState } from "../../nodes/state.ts"
+import { readSecretFile } from "#store/atomic-file.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { packCatalog } from "#trust/catalog-file.ts"
-import { applyPublication, signPublication } from "#trust/repository.ts"
+import { applyChange } from "#trust/change.ts"
+import { signPublication } from "#trust/publication.ts"
 
 const anyPort = { host: "127.0.0.1", port: 0 }
 const kinds = ["full", "index"] as const
@@ -46,7 +49,7 @@ export async function makeLayeredServer(directory: string, sizes: readonly numbe
 export async function newClient(home: Home): Promise<{ readonly memberId: string; readonly admission: Admission }> {
   const { memberId, sealing, signing } = memberIdentity(randomBytes(32))
   const nowMs = systemClock.nowMs()
-  const authority = await authorityOf(home, (await storedCatalog(home, nowMs)).catalog)
+  const authority = authorityOf(await home.onlineKeys(), (await storedCatalog(home, nowMs)).catalog)
   const { site } = home
   const certificateDer = await issueMemberCertificate({
     authority,
@@ -93,8 +96,8 @@ async function publish(home: Home, torrents: readonly Torrent[]): Promise<void> 
   const { catalog } = await storedCatalog(home, nowMs)
   const group = catalog.site.groups.find(({ name }) => name === DEFAULT_GROUP)
   if (group === undefined) throw new Error("a new site has its default group")
-  const publisherSeed = await home.adminKey("publisher")
-  const online = onlineSeeds(await home.onlineKeys())
+  const publisherSeed = decodeKey(await readSecretFile(home.path("keys", "publisher.key"), KEY_FILE_BYTES_MAX), "publisher.key")
+  const online = seedsFrom(await home.onlineKeys())
   let { files } = catalog
   for (let image = 0; image < torrents.length / 2; image += 1) {
     const ref = { name: imageName(`image-${image}`), version: imageVersion("1") }
@@ -109,8 +112,8 @@ async function publish(home: Home, torrents: readonly Torrent[]): Promise<void> 
     }
     const grant = sealGrant({ site: home.site, ref, group, imageIdentity: identity, random: randomBytes })
     const grants: Grants = { format: "imagegrid-grants-1", site: home.site, ...ref, grants: [grant] }
-    const publication = signPublication({ files, publisherSeed, manifest, grants, nowMs })
-    files = applyPublication({ files, publication, online, nowMs })
+    const change = signPublication({ files, seeds: [publisherSeed], manifest, grants, nowMs })
+    files = applyChange({ files, change, online, nowMs })
   }
   await home.saveCatalog(await packCatalog(files))
 }

@@ -16,7 +16,8 @@ const LIFE_MS_MAX = 366 * 24 * 3_600_000
 
 export default async function run({ output, home }: CommandContext, _arguments: readonly string[], options: Options): Promise<void> {
   const role = options.role ?? "client"
-  if (role !== "client" && role !== "server") throw new GridError("USAGE", `--role is client or server, not ${JSON.stringify(role)}`)
+  if (role !== "client" && role !== "server" && role !== "mirror")
+    throw new GridError("USAGE", `--role is client, server or mirror, not ${JSON.stringify(role)}`)
   const uses = wholeNumber("--uses", options.uses ?? "1", { min: 1, max: USES_MAX })
   const lifeMs = durationMs("--expires", options.expires ?? "24h", LIFE_MS_MAX)
   const group = options.group === undefined ? DEFAULT_GROUP : groupName(options.group)

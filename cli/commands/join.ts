@@ -16,7 +16,7 @@ export default async function run({ output, home, signal }: CommandContext, [tex
   const invite = decodeInvite(text === "-" ? await readLine(process.stdin) : (text ?? ""))
   const certificate = readCertificate(invite.certificateDer)
   const listen =
-    certificate.role === "server"
+    certificate.role !== "client"
       ? {
           api: listenAddress(options.api, defaultPorts.api),
           swarm: listenAddress(options.swarm, defaultPorts.swarm),
@@ -27,7 +27,7 @@ export default async function run({ output, home, signal }: CommandContext, [tex
   const joined = await joinSite(invite, { clock: systemClock, random: randomBytes, signal }, { directory, listen })
   output.event("joined", { site: joined.site, role: joined.role, memberId: joined.memberId, home: directory })
   output.say(`Joined ${joined.site} as a ${joined.role}, member ${joined.memberId}. Home: ${directory}`)
-  output.say(joined.role === "server" ? `Next: imagegrid server run --home ${directory}` : `Next: imagegrid images --home ${directory}`)
+  output.say(joined.role !== "client" ? `Next: imagegrid server run --home ${directory}` : `Next: imagegrid images --home ${directory}`)
 }
 
 const INVITE_BYTES_MAX = 16 * 1024

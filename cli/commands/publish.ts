@@ -11,9 +11,11 @@ import { DEFAULT_GROUP } from "#nodes/create-site.ts"
 import { publishImage, waitForCopies } from "#nodes/publish.ts"
 import { formatBytes } from "../progress.ts"
 import { byteCount, wholeNumber } from "../values.ts"
+import { openKeyRing, type KeyOptions } from "../keys.ts"
+import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
 
-type Options = { readonly group?: string; readonly piecesOf?: string; readonly waitCopies?: string }
+type Options = KeyOptions & OutOptions & { readonly group?: string; readonly piecesOf?: string; readonly waitCopies?: string }
 
 export default async function run(
   { output, home, signal }: CommandContext,
@@ -31,18 +33,22 @@ export default async function run(
     clock: systemClock,
     log: silentLog,
     random: randomBytes,
+    keys: await openKeyRing(opened, options),
     signal,
     onProgress: ({ contentBytes }: { readonly contentBytes: number }) => progress.update({ bytes: contentBytes, totalBytes: null }),
   }
   const startedMs = systemClock.nowMs()
-  const manifest = await publishImage(parts, { directory: directory ?? "", ref, group, ...(pieceBytes !== undefined && { pieceBytes }) })
+  const made = await publishImage(parts, { directory: directory ?? "", ref, group, ...(pieceBytes !== undefined && { pieceBytes }) })
   progress.end()
+  const { manifest } = made
   const full = layerOf(manifest, "full")
   const tookMs = systemClock.nowMs() - startedMs
-  output.event("published", { image: formatImageRef(ref), group, entries: manifest.entryCount, ...full, tookMs })
-  output.say(
-    `Published ${formatImageRef(ref)} for group ${group}: ${manifest.entryCount} entries, ${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.`,
-  )
+  const name = formatImageRef(ref)
+  if (made.applied) output.event("published", { image: name, group, entries: manifest.entryCount, ...full, tookMs })
+  const done =
+    `Published ${name} for group ${group}: ${manifest.entryCount} entries, ` +
+    `${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.`
+  if (!(await tellChange(output, made, { done, what: `publish-${name.replaceAll(/[/:]/g, "-")}` }, options))) return
   if (copies === null) return
   const waiting = output.progress("copying")
   const holders = await waitForCopies(parts, manifest, copies, (count) =>

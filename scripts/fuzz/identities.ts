@@ -8,6 +8,7 @@ import { Admission } from "#crypto/admission.ts"
 import { memberIdentity, type MemberIdentity } from "#crypto/identity.ts"
 import { authoritiesOf } from "#member/catalog-keeper.ts"
 import { Home } from "#member/home.ts"
+import { networkKeyOf } from "#member/network-keys.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { authorityOf, type Authority } from "../../nodes/authority.ts"
 import { issueMemberCertificate } from "../../nodes/issuer.ts"
@@ -18,8 +19,10 @@ export class Identities {
   readonly joined: Attacker
   readonly #home: Home
   readonly #authority: Authority
+  readonly #networkKey: Buffer
 
-  private constructor(home: Home, authority: Authority, joined: Attacker) {
+  private constructor(home: Home, authority: Authority, networkKey: Buffer, joined: Attacker) {
+    this.#networkKey = networkKey
     this.#home = home
     this.#authority = authority
     this.joined = joined
@@ -28,15 +31,20 @@ export class Identities {
   static async open(serverDirectory: string, clientDirectory: string): Promise<Identities> {
     const nowMs = systemClock.nowMs()
     const home = await Home.open(serverDirectory)
-    const authority = await authorityOf(home, (await storedCatalog(home, nowMs)).catalog)
+    const authority = authorityOf(await home.onlineKeys(), (await storedCatalog(home, nowMs)).catalog)
     const client = await Home.open(clientDirectory)
     const { catalog } = await storedCatalog(client, nowMs)
     const { der } = await client.certificate()
-    return new Identities(home, authority, attacker(client.identity, client, authoritiesOf(catalog), der))
+    return new Identities(
+      home,
+      authority,
+      networkKeyOf(await home.secrets(), catalog.site),
+      attacker(client.identity, client, authoritiesOf(catalog), der),
+    )
   }
 
   get networkKey(): Buffer {
-    return this.#home.networkKey
+    return this.#networkKey
   }
 
   async another(): Promise<Attacker> {

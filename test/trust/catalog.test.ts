@@ -5,7 +5,8 @@ import { imageQuery } from "#core/identifiers.ts"
 import { keyIdOfSeed, listedFile, signMetadata, tufKeyOf } from "#trust/metadata.ts"
 import { METADATA_PATH, ROOT_PATH, type CatalogFiles } from "#trust/catalog-file.ts"
 import { newestVersion, openCatalog, resolveImage, rootDigest } from "#trust/catalog.ts"
-import { createRepository, refreshTimestamp } from "#trust/repository.ts"
+import { createRepository } from "#trust/create-repository.ts"
+import { refreshTimestamp } from "#trust/online-roles.ts"
 import {
   bodyOf,
   DAY_MS,
@@ -19,6 +20,7 @@ import {
   online,
   open,
   refusedWith,
+  repositoryKeys,
   rotateRoot,
   seedOf,
   siteDocument,
@@ -26,7 +28,7 @@ import {
   withImages,
 } from "./repositories.ts"
 
-const strangers = createRepository({ document: siteDocument("strangers"), keys: keysOf("strangers"), nowMs: startMs })
+const strangers = createRepository({ document: siteDocument("strangers"), keys: repositoryKeys(keysOf("strangers")), nowMs: startMs })
 const files = withImages(newRepository(), "debian:1", "hpc/debian:1", "debian:2")
 
 test("a catalog holds the site's documents, its versions and its first expiry", () => {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { GridError } from "#core/errors.ts"
-import { openCatalog, rootDigest } from "#trust/catalog.ts"
+import { imageRef } from "#core/identifiers.ts"
+import { openCatalog, requireCurrentPublisher, rootDigest } from "#trust/catalog.ts"
 import { bodyOf, DAY_MS, forge, newRepository, open, refusedWith, startMs, withImages } from "./repositories.ts"
 
 const files = withImages(newRepository(), "debian:1")
@@ -21,7 +22,7 @@ test("the refusal says both times, so that a wrong clock is noticed", () => {
   )
 })
 
-for (const role of ["root", "timestamp", "snapshot", "targets", "publisher"] as const)
+for (const role of ["root", "timestamp", "snapshot", "targets"] as const)
   test(`an expired ${role} alone is enough, under otherwise fresh files`, () => {
     const body = { ...bodyOf(files, role), expires: "2026-11-22T11:59:59Z" }
     const expired = forge(files, { bodies: { [role]: body } })
@@ -29,6 +30,15 @@ for (const role of ["root", "timestamp", "snapshot", "targets", "publisher"] as 
     assert.throws(() => openCatalog(expired, { trusted: expired }, startMs), refusedWith("CATALOG_EXPIRED"))
     assert.equal(open(expired, startMs - DAY_MS).expiresAtMs, Date.parse(body.expires))
   })
+
+test("an expired publisher freezes its own images and nobody else's", () => {
+  const body = { ...bodyOf(files, "publisher"), expires: "2026-11-23T12:00:00Z" }
+  const catalog = open(forge(files, { bodies: { publisher: body } }))
+  requireCurrentPublisher(catalog, imageRef("debian:1"), startMs)
+  const late = () => requireCurrentPublisher(catalog, imageRef("debian:1"), startMs + DAY_MS)
+  assert.throws(late, refusedWith("CATALOG_EXPIRED", /publisher of debian:1 expired at 2026-11-23/))
+  assert.equal(open(catalog.files, startMs + DAY_MS).images.size, 1)
+})
 
 test("who only looks may ignore expiry, and nothing else", () => {
   const anchor = { rootDigest: rootDigest(files) }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { METADATA_PATH, TARGET_PREFIX } from "#trust/catalog-file.ts"
 import { signMetadata, type SignedBody } from "#trust/metadata.ts"
-import { applyPublication } from "#trust/repository.ts"
+import { applyChange } from "#trust/change.ts"
 import {
   bodyOf,
   grantsOf,
@@ -21,7 +21,8 @@ import {
 } from "./repositories.ts"
 
 const files = withImages(newRepository(), "debian:1", "debian:2")
-const apply = (publication: ReadonlyMap<string, Buffer>) => applyPublication({ files, publication, online, nowMs: startMs })
+const apply = (publication: ReadonlyMap<string, Buffer>) =>
+  applyChange({ files, change: publication, online: () => online, nowMs: startMs })
 const refused = refusedWith("CATALOG_INVALID")
 
 /** A publication of the publisher's own making, rightly signed. */
@@ -48,7 +49,7 @@ test("a publisher may publish two versions at once: the control", () => {
 })
 
 test("a publication signed by another key is refused", () => {
-  assert.throws(() => apply(signed(() => {}, pair("a:1"), seedOf("thief"))), refused)
+  assert.throws(() => apply(signed(() => {}, pair("a:1"), seedOf("thief"))), refusedWith("SIGNATURES_MISSING", /publisher has 0 of 1/))
 })
 
 test("a published version is neither changed nor taken away", () => {
@@ -59,11 +60,11 @@ test("a published version is neither changed nor taken away", () => {
   assert.throws(() => apply(signed((body) => delete body.targets["grants/debian/1.json"])), refusedWith("CATALOG_INVALID", /is gone/))
 })
 
-test("a publication that another one overtook is refused, and says to publish again", () => {
+test("a publication that another one overtook is refused, and says to make it again", () => {
   const [first, second] = [publicationOf(files, "a:1"), publicationOf(files, "b:1")]
   const next = apply(first)
-  const late = () => applyPublication({ files: next, publication: second, online, nowMs: startMs })
-  assert.throws(late, refusedWith("CATALOG_ROLLBACK", /publish again/))
+  const late = () => applyChange({ files: next, change: second, online: () => online, nowMs: startMs })
+  assert.throws(late, refusedWith("CATALOG_ROLLBACK", /make this one again/))
 })
 
 test("a publication that skips a version is refused", () => {
@@ -77,15 +78,13 @@ test("a manifest without grants, or grants without a manifest, is refused", () =
 })
 
 test("files beside the publication's own are refused, even rightly signed ones of the site", () => {
-  for (const path of [
-    "metadata/timestamp.json",
-    "metadata/targets.json",
-    "metadata/2.root.json",
-    "targets/site.json",
-    "targets/images/x/1.json",
-    "../x",
-  ])
+  for (const path of ["metadata/timestamp.json", "metadata/2.root.json", "targets/site.json", "targets/images/x/1.json", "../x"])
     assert.throws(() => apply(signed(() => {}, pair("a:1")).set(path, files.get(path) ?? Buffer.from("{}"))), refused, path)
+})
+
+test("a file of the site's own that the change does not follow is refused", () => {
+  const withTargets = signed(() => {}, pair("a:1")).set(METADATA_PATH("targets"), files.get(METADATA_PATH("targets")) ?? assert.fail())
+  assert.throws(() => apply(withTargets), refusedWith("CATALOG_ROLLBACK", /targets version 1/))
 })
 
 test("a listed document that is missing, changed or out of form is refused", () => {

@@ -2,7 +2,9 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import { openCatalog } from "#trust/catalog.ts"
-import { createRepository, mergeCatalogs, refreshTimestamp } from "#trust/repository.ts"
+import { createRepository } from "#trust/create-repository.ts"
+import { mergeCatalogs } from "#trust/merge.ts"
+import { refreshTimestamp } from "#trust/online-roles.ts"
 import {
   bodyOf,
   DAY_MS,
@@ -13,6 +15,7 @@ import {
   online,
   open,
   refusedWith,
+  repositoryKeys,
   rotateRoot,
   siteDocument,
   startMs,
@@ -20,7 +23,7 @@ import {
 } from "./repositories.ts"
 
 const base = withImages(newRepository(), "debian:1")
-const merge = (mine: CatalogFiles, theirs: CatalogFiles, nowMs = startMs) => mergeCatalogs({ mine, theirs, online, nowMs })
+const merge = (mine: CatalogFiles, theirs: CatalogFiles, nowMs = startMs) => mergeCatalogs({ mine, theirs, online: () => online, nowMs })
 const refreshed = (files: CatalogFiles, afterMs: number) => refreshTimestamp({ files, online, nowMs: startMs + afterMs })
 
 test("the side that has everything comes back as it is, whichever side it is", () => {
@@ -104,7 +107,7 @@ test("a new root is taken along", () => {
 })
 
 test("another site's catalog, and another root of the same version, are not merged", () => {
-  const foreign = createRepository({ document: siteDocument("elsewhere"), keys: keysOf("elsewhere"), nowMs: startMs })
+  const foreign = createRepository({ document: siteDocument("elsewhere"), keys: repositoryKeys(keysOf("elsewhere")), nowMs: startMs })
   assert.throws(() => merge(base, foreign), refusedWith("CATALOG_INVALID", /another site/))
   const [a, b] = ["2028-01-01T00:00:00Z", "2029-01-01T00:00:00Z"].map((expires) => rotateRoot(base, (root) => (root.expires = expires)))
   assert.throws(() => merge(a ?? base, b ?? base), refusedWith("CATALOG_INVALID", /2\.root\.json differs/))

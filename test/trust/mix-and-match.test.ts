@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { METADATA_PATH, TARGET_PREFIX } from "#trust/catalog-file.ts"
-import { refreshTimestamp } from "#trust/repository.ts"
+import { refreshTimestamp } from "#trust/online-roles.ts"
 import { DAY_MS, newRepository, online, open, refusedWith, startMs, withImages } from "./repositories.ts"
 
 const one = withImages(newRepository(), "debian:1")

@@ -1,7 +1,7 @@
 /** The danger: a publisher that may sign some names signs others, or the site's own document. */
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { signPublication } from "#trust/repository.ts"
+import { signPublication } from "#trust/publication.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import {
   bodyOf,
@@ -45,7 +45,7 @@ test("a publisher of hpc/* signs hpc/debian and not debian, web/debian or hpc/a/
 test("its own program says so before it asks a server", () => {
   const files = limitedTo("images/hpc/*/*.json", "grants/hpc/*/*.json")
   const sign = (image: string) =>
-    signPublication({ files, publisherSeed: keys.publisher, manifest: manifestOf(image), grants: grantsOf(image), nowMs: startMs })
+    signPublication({ files, seeds: [keys.publisher], manifest: manifestOf(image), grants: grantsOf(image), nowMs: startMs })
   assert.equal(sign("hpc/debian:1").size, 3)
   assert.throws(() => sign("web/debian:1"), refusedWith("KEY_MISSING", /may sign images\/hpc/))
 })

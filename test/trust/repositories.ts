@@ -6,19 +6,25 @@ import { imageRef } from "#core/identifiers.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "#trust/catalog-file.ts"
 import { openCatalog, rootDigest, type Catalog } from "#trust/catalog.ts"
 import { listedFile, readMetadata, signMetadata, targetFile, type SignedBody } from "#trust/metadata.ts"
-import { applyPublication, createRepository, signPublication, type OnlineSeeds, type RepositoryKeys } from "#trust/repository.ts"
+import { applyChange } from "#trust/change.ts"
+import { createRepository, type RepositoryKeys } from "#trust/create-repository.ts"
+import { type OnlineSeeds } from "#trust/online-roles.ts"
+import { signPublication } from "#trust/publication.ts"
 
 export const startMs = Date.UTC(2026, 10, 22, 12)
 export const DAY_MS = 24 * 3_600_000
 
 export const seedOf = (word: string): Buffer => createHash("sha256").update(word).digest()
-export const keysOf = (site: string): RepositoryKeys => ({
+/** One seed a role. */
+export type SiteSeeds = Omit<RepositoryKeys, "root"> & { readonly root: Uint8Array }
+export const keysOf = (site: string): SiteSeeds => ({
   root: seedOf(`${site} root`),
   targets: seedOf(`${site} targets`),
   publisher: seedOf(`${site} publisher`),
   snapshot: seedOf(`${site} snapshot`),
   timestamp: seedOf(`${site} timestamp`),
 })
+export const repositoryKeys = (seeds: SiteSeeds): RepositoryKeys => ({ ...seeds, root: [seeds.root] })
 export const keys = keysOf("lab")
 export const online: OnlineSeeds = { snapshotSeed: keys.snapshot, timestampSeed: keys.timestamp }
 
@@ -27,7 +33,8 @@ export const siteDocument = (site = "lab"): SiteDocument => ({
   site,
   authorities: ["AAAA"],
   pointerKey: "ab".repeat(32),
-  groups: [{ name: "default", generation: 1, publicKey: "cd".repeat(32) }],
+  groups: [{ name: "default", generation: 1, publicKey: "cd".repeat(32), added: [], removed: [] }],
+  networkKeys: ["ef".repeat(32)],
   revoked: [],
 })
 
@@ -56,14 +63,14 @@ export const grantsOf = (image: string, changed: Partial<Grants> = {}): Grants =
   ...changed,
 })
 
-export const newRepository = (): CatalogFiles => createRepository({ document: siteDocument(), keys, nowMs: startMs })
+export const newRepository = (): CatalogFiles => createRepository({ document: siteDocument(), keys: repositoryKeys(keys), nowMs: startMs })
 
 export function publicationOf(files: CatalogFiles, image: string, nowMs = startMs): Map<string, Buffer> {
-  return signPublication({ files, publisherSeed: keys.publisher, manifest: manifestOf(image), grants: grantsOf(image), nowMs })
+  return new Map(signPublication({ files, seeds: [keys.publisher], manifest: manifestOf(image), grants: grantsOf(image), nowMs }))
 }
 export function withImages(files: CatalogFiles, ...images: readonly string[]): CatalogFiles {
   let next = files
-  for (const image of images) next = applyPublication({ files: next, publication: publicationOf(next, image), online, nowMs: startMs })
+  for (const image of images) next = applyChange({ files: next, change: publicationOf(next, image), online: () => online, nowMs: startMs })
   return next
 }
 export const open = (files: CatalogFiles, nowMs = startMs): Catalog => openCatalog(files, { rootDigest: rootDigest(files) }, nowMs)
@@ -93,7 +100,7 @@ export type Forgery = {
  */
 export function forge(files: CatalogFiles, { bodies = {}, seeds = {}, documents = {}, files: raw = {} }: Forgery): CatalogFiles {
   const next = new Map(files)
-  const seedsOf = (role: string): readonly Uint8Array[] => seeds[role] ?? [keys[role as keyof RepositoryKeys]]
+  const seedsOf = (role: string): readonly Uint8Array[] => seeds[role] ?? [keys[role as keyof SiteSeeds]]
   const put = (role: string, body: unknown): void => {
     next.set(role === "root" ? ROOT_PATH(1) : METADATA_PATH(role), signMetadata(body as SignedBody<Kind>, seedsOf(role)))
   }

@@ -2,7 +2,10 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { METADATA_PATH } from "#trust/catalog-file.ts"
 import { openCatalog } from "#trust/catalog.ts"
-import { applyPublication, createRepository, refreshTimestamp, signPublication } from "#trust/repository.ts"
+import { applyChange } from "#trust/change.ts"
+import { createRepository } from "#trust/create-repository.ts"
+import { refreshTimestamp } from "#trust/online-roles.ts"
+import { signPublication } from "#trust/publication.ts"
 import {
   bodyOf,
   DAY_MS,
@@ -14,6 +17,7 @@ import {
   open,
   publicationOf,
   refusedWith,
+  repositoryKeys,
   seedOf,
   siteDocument,
   startMs,
@@ -31,7 +35,8 @@ test("a new site opens, has no image, and its roles live as long as they should"
 })
 
 test("lifetimes can be chosen, and the same input gives the same bytes", () => {
-  const make = () => createRepository({ document: siteDocument(), keys, nowMs: startMs, lifetimes: { timestamp: 60_000 } })
+  const make = () =>
+    createRepository({ document: siteDocument(), keys: repositoryKeys(keys), nowMs: startMs, lifetimes: { timestamp: 60_000 } })
   assert.equal(open(make()).expiresAtMs, startMs + 60_000)
   assert.deepEqual(make(), make())
 })
@@ -46,7 +51,7 @@ test("a publication holds what has changed: the publisher's file and two documen
 })
 
 test("a publication that is applied is in the catalog, under a newer snapshot and timestamp", () => {
-  const next = applyPublication({ files, publication: publicationOf(files, "debian:2"), online, nowMs: startMs + DAY_MS })
+  const next = applyChange({ files, change: publicationOf(files, "debian:2"), online: () => online, nowMs: startMs + DAY_MS })
   const [before, after] = [open(files), openCatalog(next, { trusted: files }, startMs + DAY_MS)]
   assert.deepEqual([...after.images.keys()], ["debian:1", "debian:2"])
   assert.deepEqual([after.snapshotVersion, after.timestampVersion], [before.snapshotVersion + 1, before.timestampVersion + 1])
@@ -56,8 +61,8 @@ test("a publication that is applied is in the catalog, under a newer snapshot an
 
 test("a publication applied twice changes nothing the second time", () => {
   const publication = publicationOf(files, "debian:2")
-  const once = applyPublication({ files, publication, online, nowMs: startMs })
-  assert.equal(applyPublication({ files: once, publication, online, nowMs: startMs }), once)
+  const once = applyChange({ files, change: publication, online: () => online, nowMs: startMs })
+  assert.equal(applyChange({ files: once, change: publication, online: () => online, nowMs: startMs }), once)
 })
 
 test("a version that exists is not signed again", () => {
@@ -67,14 +72,14 @@ test("a version that exists is not signed again", () => {
 test("a key that is no publisher's signs nothing", () => {
   const parts = { files, manifest: manifestOf("debian:2"), grants: grantsOf("debian:2"), nowMs: startMs }
   for (const seed of [seedOf("stranger"), keys.targets])
-    assert.throws(() => signPublication({ ...parts, publisherSeed: seed }), refusedWith("KEY_MISSING"))
+    assert.throws(() => signPublication({ ...parts, seeds: [seed] }), refusedWith("KEY_MISSING"))
 })
 
 test("a manifest and grants of different images or another site are not signed", () => {
   const sign = (manifest: Parameters<typeof manifestOf>, grants: Parameters<typeof grantsOf>) => () =>
     signPublication({
       files,
-      publisherSeed: keys.publisher,
+      seeds: [keys.publisher],
       manifest: manifestOf(...manifest),
       grants: grantsOf(...grants),
       nowMs: startMs,
@@ -108,7 +113,7 @@ test("a server whose keys are the site's no more signs nothing", () => {
   ]) {
     assert.throws(() => refreshTimestamp({ files, online: wrong, nowMs: startMs }), refusedWith("KEY_MISSING"))
     assert.throws(
-      () => applyPublication({ files, publication: publicationOf(files, "debian:2"), online: wrong, nowMs: startMs }),
+      () => applyChange({ files, change: publicationOf(files, "debian:2"), online: () => wrong, nowMs: startMs }),
       refusedWith("KEY_MISSING"),
     )
   }
@@ -116,5 +121,5 @@ test("a server whose keys are the site's no more signs nothing", () => {
 
 test("a site document out of form makes no site", () => {
   const document = { ...siteDocument(), pointerKey: "zz" }
-  assert.throws(() => createRepository({ document, keys, nowMs: startMs }), refusedWith("CATALOG_INVALID"))
+  assert.throws(() => createRepository({ document, keys: repositoryKeys(keys), nowMs: startMs }), refusedWith("CATALOG_INVALID"))
 })

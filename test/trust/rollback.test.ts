@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { METADATA_PATH, ROOT_PATH } from "#trust/catalog-file.ts"
 import { openCatalog, rootDigest } from "#trust/catalog.ts"
 import { keyIdOfSeed, tufKeyOf } from "#trust/metadata.ts"
-import { refreshTimestamp } from "#trust/repository.ts"
+import { refreshTimestamp } from "#trust/online-roles.ts"
 import { bodyOf, forge, newRepository, online, refusedWith, rotateRoot, seedOf, startMs, withImages } from "./repositories.ts"
 
 const old = withImages(newRepository(), "debian:1")

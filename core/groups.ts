@@ -1,0 +1,18 @@
+/** Who is in which group. */
+import type { SiteDocument } from "./documents.ts"
+import type { GroupName } from "./identifiers.ts"
+
+/**
+ * The groups of a member: those that its certificate names, as its invite said, with what the site's document added and without what it
+ * removed. In the document's order; a group that the site does not have is none.
+ */
+export function groupsOf(
+  site: Pick<SiteDocument, "groups">,
+  member: { readonly memberId: string; readonly groups: readonly string[] },
+): GroupName[] {
+  return site.groups
+    .filter(
+      ({ name, added, removed }) => !removed.includes(member.memberId) && (member.groups.includes(name) || added.includes(member.memberId)),
+    )
+    .map(({ name }) => name as GroupName)
+}

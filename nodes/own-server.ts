@@ -1,0 +1,77 @@
+/**
+ * The server of a home, whether it runs or not: a command that changes the site asks the running one, and does its part where none runs.
+ */
+import { applyChange, type Change } from "#trust/change.ts"
+import { packCatalog, unpackCatalog } from "#trust/catalog-file.ts"
+import { openCatalog, type Catalog } from "#trust/catalog.ts"
+import { address, type Address } from "#core/address.ts"
+import type { Clock } from "#core/clock.ts"
+import { GridError } from "#core/errors.ts"
+import { CATALOG_BYTES_MAX, routes } from "#core/wire.ts"
+import { seedsFrom } from "#member/catalog-keeper.ts"
+import type { Home } from "#member/home.ts"
+import type { Log } from "#member/log.ts"
+import { Member } from "#member/member.ts"
+import { storedCatalog } from "#member/stored-catalog.ts"
+import type { HomeLock } from "#store/home-lock.ts"
+import { encodePublication } from "./publication.ts"
+
+export type OwnServerParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
+
+const APPLY_TIMEOUT_MS = 60_000
+
+/** The catalog of the running server of this home if one runs, else the one on disk. It may have expired: a change may be what brings it back. */
+export async function currentCatalog(parts: OwnServerParts): Promise<Catalog> {
+  const { home, clock } = parts
+  const stored = await storedCatalog(home, clock.nowMs())
+  const held = tryLock(home)
+  if (held !== null) {
+    held.release()
+    return stored.catalog
+  }
+  const bytes = await withOwnServer(parts, (member, own) => member.api.bytes(own, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX }))
+  return openCatalog(await unpackCatalog(bytes), { trusted: stored.catalog.files }, clock.nowMs(), { expiry: "ignore" })
+}
+
+/** Hands a signed change to the running server of this home, or takes it into the home where none runs. @throws {GridError} as applyChange */
+export async function submitChange(parts: OwnServerParts, change: Change): Promise<void> {
+  const { home, clock } = parts
+  const held = tryLock(home)
+  if (held === null) {
+    await withOwnServer(parts, (member, own) =>
+      member.api.bytes(own, { method: "POST", path: routes.publications, body: encodePublication(change), timeoutMs: APPLY_TIMEOUT_MS }),
+    )
+    return
+  }
+  try {
+    const { catalog } = await storedCatalog(home, clock.nowMs())
+    const online = seedsFrom(await home.onlineKeys())
+    await home.saveCatalog(await packCatalog(applyChange({ files: catalog.files, change, online, nowMs: clock.nowMs() })))
+  } finally {
+    held.release()
+  }
+}
+
+function tryLock(home: Home): HomeLock | null {
+  try {
+    return home.lock()
+  } catch (error) {
+    if (error instanceof GridError && error.code === "HOME_IN_USE") return null
+    throw error
+  }
+}
+
+async function withOwnServer<Answer>(parts: OwnServerParts, ask: (member: Member, own: Address) => Promise<Answer>): Promise<Answer> {
+  const member = await Member.start({ home: parts.home, clock: parts.clock, log: parts.log }, { network: "api-only" })
+  try {
+    const own = member.directory.records().find((record) => record.memberId === parts.home.memberId)
+    if (own === undefined)
+      throw new GridError(
+        "HOME_IN_USE",
+        `another process uses ${parts.home.directory} and is no server that runs; wait for it, then try again`,
+      )
+    return await ask(member, address(own.api))
+  } finally {
+    await member.close()
+  }
+}
