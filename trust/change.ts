@@ -187,7 +187,9 @@ export function applyChange({ files, change, online, nowMs }: ChangeParts): Cata
   for (const role of targetsBefore.delegations.roles)
     if (!targets.delegations.roles.some(({ name }) => name === role.name)) {
       after.delete(METADATA_PATH(role.name))
-      for (const path of Object.keys(publisherFileOf(files, role.name).targets)) after.delete(TARGET_PREFIX + path)
+      // Another publisher may take them over in the same change.
+      for (const path of Object.keys(publisherFileOf(files, role.name).targets))
+        if (!change.has(TARGET_PREFIX + path)) after.delete(TARGET_PREFIX + path)
     }
   for (const role of targets.delegations.roles) {
     if (!change.has(METADATA_PATH(role.name))) continue
@@ -203,7 +205,8 @@ export function applyChange({ files, change, online, nowMs }: ChangeParts): Cata
   if (seeds === null)
     throw new GridError("KEY_MISSING", "this server does not hold the online keys that the change names; apply it where they were made")
   signAfterChange(after, files, seeds, nowMs)
-  openCatalog(after, { trusted: files }, nowMs)
+  // What the change brings is current, as was checked; what it leaves alone may have expired, and has its own change to come back by.
+  openCatalog(after, { trusted: files }, nowMs, { expiry: "ignore" })
   return after
 }
 
