@@ -110,20 +110,23 @@ export class ImageServer implements AsyncDisposable {
     )
     stack.defer(() => api.close())
 
-    const announceSelf = () =>
-      member.directory.consider([
-        makeServerRecord(
-          {
-            memberId: home.memberId,
-            seq: clock.nowMs(),
-            api: formatAddress(api.address),
-            swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
-            dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
-            certificate: member.certificate.der.toString("base64"),
-          },
-          home.identity.signing,
-        ),
-      ])
+    let announced: Buffer | null = null
+    const announceSelf = async () => {
+      const { der } = member.certificate
+      const record = makeServerRecord(
+        {
+          memberId: home.memberId,
+          seq: clock.nowMs(),
+          api: formatAddress(api.address),
+          swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
+          dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
+          certificate: der.toString("base64"),
+        },
+        home.identity.signing,
+      )
+      await member.directory.consider([record])
+      announced = der
+    }
     await announceSelf()
     await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
 
@@ -144,9 +147,13 @@ export class ImageServer implements AsyncDisposable {
       await member.takeMembership(own, null)
       await announceSelf()
     }
+    let renewalUnderWay: Promise<void> | null = null
+    const renew = () => (renewalUnderWay ??= renewWhereNeeded().finally(() => (renewalUnderWay = null)))
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
-      if (home.role === "server") await renewWhereNeeded()
+      if (home.role === "server") await renew()
+      // A mirror is renewed as clients are (member/member.ts), and its record must not outlive the certificate in it.
+      if (announced?.equals(member.certificate.der) !== true) await announceSelf()
       await exchange()
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
     }
@@ -156,15 +163,13 @@ export class ImageServer implements AsyncDisposable {
         .catch(warn("upkeep failed; it will be tried again"))
         .finally(() => (upkeepUnderWay = null))
     }
-    const runUpkeepSoon = () => {
-      if (home.role === "server" && outdatedOf(member).length > 0) runUpkeep()
-    }
     runUpkeep()
     const timer = setInterval(runUpkeep, EXCHANGE_INTERVAL_MS)
     stack.defer(() => clearInterval(timer))
     member.catalogs.onChange(() => {
       void hintFellows(member)
-      runUpkeepSoon()
+      // Not by way of the upkeep: news most often comes while that is under way.
+      if (home.role === "server" && outdatedOf(member).length > 0) renew().catch(warn("not renewed yet; it will be tried again"))
     })
     logger.info(
       {
