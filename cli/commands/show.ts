@@ -20,10 +20,12 @@ export default async function run(context: CommandContext, [image]: readonly str
   output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen })
   output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
   output.say(`Sealed to ${manifest.recipient}; this member ${mayOpen ? "may" : "may not"} open it.`)
-  for (const grantee of grantees)
-    output.say(
-      `May open it: ${grantee.group}, by ${grantee.current ? "the newest" : "a former"} key (generation ${grantee.generation}): ${describeMembers(grantee)}`,
-    )
+  for (const grantee of grantees) {
+    const key = grantee.current
+      ? `its newest key, generation ${grantee.generation}`
+      : `a former key, generation ${grantee.generation}, which those who were removed since have too`
+    output.say(`May open it: ${grantee.group}, by ${key}. Members: ${describeMembers(grantee)}`)
+  }
   output.table(
     ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
     manifest.layers.map((layer) => [

@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { findImage, requireImageIdentity } from "../../client/open-image.ts"
 import { systemClock } from "../../core/clock.ts"
 import { groupName, imageQuery, memberId } from "../../core/identifiers.ts"
-import { readMembershipAnswer, routes } from "../../core/wire.ts"
+import { GROUP_KEYS_MAX, readMembershipAnswer, routes } from "../../core/wire.ts"
 import { readMembership } from "../../member/membership.ts"
 import type { Member } from "../../member/member.ts"
 import { outdatedOf } from "../../member/renewal.ts"
@@ -23,7 +23,8 @@ function opens(member: Member, image: string): string {
 }
 
 function generations(member: Pick<Member, "secrets">, group: string): number[] {
-  return member.secrets.groups.filter(({ name }) => name === group).map(({ generation }) => generation)
+  const held = member.secrets.groups.filter(({ name }) => name === group).map(({ generation }) => generation)
+  return held.sort((a, b) => a - b)
 }
 
 test("a client that was removed while it was away comes back to a certificate without the group, and what is granted then is closed to it", async () => {
@@ -77,7 +78,7 @@ test("the clients that stay get the new generation by renewal, and open what is 
   assert.deepEqual(outdatedOf(member), ["generation 2 of the key of group default"])
   await member.renew()
   assert.deepEqual(outdatedOf(member), [])
-  assert.deepEqual(generations(member, "default").sort(), [1, 2])
+  assert.deepEqual(generations(member, "default"), [1, 2])
   assert.notEqual(opens(member, "os:1"), opens(member, "os:2"))
 
   // Granted anew, the old image is sealed to the newest generation alone.
@@ -118,7 +119,7 @@ test("a client that is added to a second group gets its key by renewal, and leav
   assert.deepEqual([group()?.generation, group()?.added, group()?.removed], [2, [home.memberId], []])
   await member.catalogs.refresh()
   await member.renew()
-  assert.deepEqual(generations(member, "lab").sort(), [1, 2])
+  assert.deepEqual(generations(member, "lab"), [1, 2])
 })
 
 test("a server that was down during a removal fetches the new key from its fellow, and hands it to clients when that one is gone", async () => {
@@ -145,7 +146,7 @@ test("a server that was down during a removal fetches the new key from its fello
   assert.deepEqual(outdatedOf(member), ["generation 2 of the key of group default"])
   await member.renew()
   assert.deepEqual(outdatedOf(member), [])
-  assert.deepEqual(generations(member, "default").sort(), [1, 2])
+  assert.deepEqual(generations(member, "default"), [1, 2])
 })
 
 test("groups that are not there, are there already, or are named out of form are refused", async () => {
@@ -157,4 +158,30 @@ test("groups that are not there, are there already, or are named out of form are
   const client = await site.join("client")
   await assert.rejects(createGroup({ ...parts, home: client }, lab), { code: "KEY_MISSING" })
   assert.equal((await client.secrets()).groups.length, 1, "a client's home is left as it was")
+})
+
+test("a home that is full of keys lets go of those that nothing is sealed to any more, and refuses when all are needed", async () => {
+  await using site = await TestSite.start()
+  const key = (generation: number, index: number) => ({ name: "default", generation, secretKey: index.toString(16).padStart(64, "0") })
+  const fill = (generation: number) =>
+    site.home.updateSecrets((held) => ({
+      ...held,
+      groups: [...held.groups, ...Array.from({ length: GROUP_KEYS_MAX - held.groups.length }, (_, index) => key(generation, index))],
+    }))
+  const remove = async (word: string) => removeFromGroup(await site.parts(), DEFAULT_GROUP, [memberId(word.repeat(16))])
+  await site.publish("os:1")
+  await remove("ab")
+  await remove("cd")
+  await site.publish("os:2")
+  await fill(2)
+  await remove("ef")
+  const { groups } = await site.home.secrets()
+  assert.deepEqual(
+    groups.map(({ generation }) => generation),
+    [4, 3, 1],
+    "the first opens os:1, the third os:2, and the fourth is in force",
+  )
+  await fill(9)
+  await assert.rejects(remove("01"), { code: "KEYS_TOO_MANY", message: /'imagegrid grant NAME --group GROUP'/ })
+  assert.equal((await site.home.secrets()).groups.length, GROUP_KEYS_MAX)
 })

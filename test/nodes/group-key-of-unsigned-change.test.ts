@@ -1,7 +1,8 @@
 /** The danger: a group's new key lies in the server's home while its change waits for signatures, and whoever is to be removed renews meanwhile. */
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { groupName } from "../../core/identifiers.ts"
+import { groupName, memberId } from "../../core/identifiers.ts"
+import type { MemberSecrets } from "../../core/wire.ts"
 import { addToGroup, createGroup, removeFromGroup } from "../../nodes/groups.ts"
 import { DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import { finishChange } from "../../nodes/make-change.ts"
@@ -41,14 +42,14 @@ test("a key whose change waits for signatures is given to no client, and to thos
 test("of two keys that were made for one generation, every server ends with the one that the signed document names", async () => {
   await using site = await TestSite.start()
   const second = await site.run(await site.joinServer("second"))
-  const ids = ["aa", "bb"].map((word) => word.repeat(16))
   const parts = await site.parts("no keys")
-  const first = await removeFromGroup(parts, DEFAULT_GROUP, [ids[0] as never])
-  const later = await removeFromGroup(parts, DEFAULT_GROUP, [ids[1] as never])
+  const first = await removeFromGroup(parts, DEFAULT_GROUP, [memberId("aa".repeat(16))])
+  const later = await removeFromGroup(parts, DEFAULT_GROUP, [memberId("bb".repeat(16))])
   assert.ok(first !== null && later !== null)
   // The second server gets both while neither is in force.
   await site.server.member.reloadSecrets()
   await second.member.renew()
+  assert.deepEqual(keysOf(second.member.secrets), keysOf(await site.home.secrets()))
   await finishChange(await site.parts(), first.files, first.change)
 
   const client = await site.member(await site.join("client"))
@@ -61,6 +62,10 @@ test("of two keys that were made for one generation, every server ends with the 
   await second.member.renew()
   for (const held of groups) assert.ok(second.member.secrets.groups.some(({ secretKey }) => secretKey === held.secretKey))
 })
+
+function keysOf({ groups }: Pick<MemberSecrets, "groups">): string[] {
+  return groups.map(({ secretKey }) => secretKey).sort()
+}
 
 test("a group that waits to be created lets nobody in", async () => {
   await using site = await TestSite.start()

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict"
 import { after, before, test } from "node:test"
 import { address, type Address } from "../../core/address.ts"
+import { memberId } from "../../core/identifiers.ts"
 import { systemClock } from "../../core/clock.ts"
 import { readMembershipAnswer, routes } from "../../core/wire.ts"
 import { Admission } from "../../crypto/admission.ts"
@@ -45,7 +46,7 @@ test("a mirror joins without a group and without keys of groups or servers, and 
   const { home } = mirror.member
   assert.equal(mirror.member.certificate.role, "mirror")
   await addToGroup(await site.parts(), DEFAULT_GROUP, [home.memberId])
-  await removeFromGroup(await site.parts(), DEFAULT_GROUP, ["ee".repeat(16) as never])
+  await removeFromGroup(await site.parts(), DEFAULT_GROUP, [memberId("ee".repeat(16))])
   await until("the mirror has the newest catalog", () => mirror.member.catalogs.catalog.seq === site.server.member.catalogs.catalog.seq)
   assert.deepEqual(outdatedOf(mirror.member), [], "a mirror lacks nothing that only others should have")
   const requireBlind = async () => {
@@ -133,7 +134,7 @@ test("a client that knows of the mirror takes the catalog from it, and finds it 
 
 test("a mirror that calls a server's address its own takes that server off nobody's list", async () => {
   const { member } = site.server
-  const own = member.directory.records().find(({ memberId }) => memberId === mirror.member.home.memberId)
+  const own = member.directory.records().find((record) => record.memberId === mirror.member.home.memberId)
   assert.ok(own !== undefined)
   const lie = makeServerRecord({ ...own, seq: own.seq + 1, api: site.server.apiAddress }, mirror.member.home.identity.signing)
   assert.equal(await client.directory.consider([lie]), true)
