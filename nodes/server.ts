@@ -110,24 +110,28 @@ export class ImageServer implements AsyncDisposable {
     )
     stack.defer(() => api.close())
 
-    let announced: Buffer | null = null
+    let announced = { seq: 0, certificateDer: member.certificate.der }
     const announceSelf = async () => {
-      const { der } = member.certificate
+      announced = { seq: Math.max(announced.seq + 1, clock.nowMs()), certificateDer: member.certificate.der }
       const record = makeServerRecord(
         {
           memberId: home.memberId,
-          seq: clock.nowMs(),
+          seq: announced.seq,
           api: formatAddress(api.address),
           swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
           dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
-          certificate: der.toString("base64"),
+          certificate: announced.certificateDer.toString("base64"),
         },
         home.identity.signing,
       )
       await member.directory.consider([record])
-      announced = der
     }
     await announceSelf()
+    // However the certificate was renewed: the record must not outlive the one in it.
+    const stopWatching = member.admission.onChange(() => {
+      if (!announced.certificateDer.equals(member.certificate.der)) announceSelf().catch(warn("the own record was not renewed"))
+    })
+    stack.defer(stopWatching)
     await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
 
     const renewWhereNeeded = async () => {
@@ -145,15 +149,12 @@ export class ImageServer implements AsyncDisposable {
         randomBytes,
       )
       await member.takeMembership(own, null)
-      await announceSelf()
     }
     let renewalUnderWay: Promise<void> | null = null
     const renew = () => (renewalUnderWay ??= renewWhereNeeded().finally(() => (renewalUnderWay = null)))
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
       if (home.role === "server") await renew()
-      // A mirror is renewed as clients are (member/member.ts), and its record must not outlive the certificate in it.
-      if (announced?.equals(member.certificate.der) !== true) await announceSelf()
       await exchange()
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
     }

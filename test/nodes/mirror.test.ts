@@ -60,6 +60,14 @@ test("a mirror joins without a group and without keys of groups or servers, and 
   await requireBlind()
 })
 
+test("a mirror whose certificate was renewed says so in its record, which is good no longer than the certificate in it", async () => {
+  const own = () => mirror.member.directory.records().find((record) => record.memberId === mirror.member.home.memberId)
+  const former = own()
+  await mirror.member.renew()
+  await until("the record has the new certificate", () => own()?.certificate === mirror.member.certificate.der.toString("base64"))
+  assert.ok(former !== undefined && (own()?.seq ?? 0) > former.seq)
+})
+
 test("no answer that a server gives a mirror holds a secret of a group or of servers", async () => {
   const { home, api: asking } = mirror.member
   const secrets = await siteSecrets()
