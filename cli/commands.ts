@@ -4,6 +4,10 @@ import { outOption } from "./tell-change.ts"
 import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
 
 const image: CommandArgument = { name: "NAME[:VERSION]", description: "the image; without a version the newest", required: true }
+const everyVersion: CommandArgument = { ...image, description: "the image; without a version all that there are" }
+const group: CommandArgument = { name: "NAME", description: "the group: a-z, 0-9 and -", required: true }
+const groupMembers: CommandArgument = { name: "MEMBER...", description: "members' ids, as 'imagegrid join' printed them", required: true }
+const signing: readonly CommandOption[] = [...keyOptions, outOption]
 const target: CommandOption = { flags: "--target <DIR>", description: "the directory that holds the deployed tree" }
 const listening: readonly CommandOption[] = [
   { flags: "--swarm <HOST:PORT>", description: "listen here for the swarm (TCP)" },
@@ -24,7 +28,7 @@ export const commands: readonly CommandSpec[] = [
     summary: "makes a new site and the home of its first server",
     arguments: [{ name: "NAME", description: "the site's name: a-z, 0-9 and -", required: true }],
     options: [
-      { flags: "--groups <A,B>", description: "groups of clients besides 'default', each with images of its own" },
+      { flags: "--groups <A,B...>", description: "groups of clients besides 'default', each with images of its own" },
       api,
       ...listening,
     ],
@@ -78,6 +82,56 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/join.ts"),
   },
   {
+    name: "group create",
+    group: MEMBERS,
+    summary: "makes a group of members who share what they may open",
+    arguments: [group],
+    options: signing,
+    examples: ["imagegrid group create lab --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/group-create.ts"),
+  },
+  {
+    name: "group add",
+    group: MEMBERS,
+    summary: "puts members into a group, whatever their invites said",
+    arguments: [group, groupMembers],
+    options: signing,
+    examples: ["imagegrid group add lab 5f0c9d3a7be14d2c8a6b1e0f9d8c7b6a --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/group-add.ts"),
+  },
+  {
+    name: "group remove",
+    group: MEMBERS,
+    summary: "takes members out of a group and gives it a key that they don't get",
+    arguments: [group, groupMembers],
+    options: signing,
+    examples: ["imagegrid group remove lab 5f0c9d3a7be14d2c8a6b1e0f9d8c7b6a --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/group-remove.ts"),
+  },
+  {
+    name: "group list",
+    group: MEMBERS,
+    summary: "lists the groups, and who was added to them and removed",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid group list --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/group-list.ts"),
+  },
+  {
+    name: "revoke",
+    group: MEMBERS,
+    summary: "shuts members out of the site for good, and takes invites back",
+    arguments: [{ name: "MEMBER|INVITE...", description: "ids that 'imagegrid join' and 'imagegrid invite' printed", required: true }],
+    options: [{ flags: "--yes", description: "also when the member of this very home is among them" }, ...signing],
+    examples: ["imagegrid revoke 5f0c9d3a7be14d2c8a6b1e0f9d8c7b6a --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/revoke.ts"),
+  },
+  {
     name: "publish",
     group: IMAGES,
     summary: "seals a directory tree and signs it as a new version of an image",
@@ -86,7 +140,7 @@ export const commands: readonly CommandSpec[] = [
       { name: "NAME:VERSION", description: "what to call it; a version never changes", required: true },
     ],
     options: [
-      { flags: "--group <NAME>", description: "the group that may open it" },
+      { flags: "--group <A,B...>", description: "the groups that may open it", default: "default" },
       { flags: "--pieces-of <BYTES>", description: "length of a torrent piece, a power of two such as 256KiB" },
       { flags: "--wait-copies <N>", description: "return when N servers hold it" },
       ...keyOptions,
@@ -115,6 +169,26 @@ export const commands: readonly CommandSpec[] = [
     examples: ["imagegrid show debian --home /var/lib/imagegrid"],
     home: "needed",
     load: () => import("./commands/show.ts"),
+  },
+  {
+    name: "grant",
+    group: IMAGES,
+    summary: "lets a group open an image that is published already",
+    arguments: [everyVersion],
+    options: [{ flags: "--group <NAME>", description: "the group that is to open it" }, ...signing],
+    examples: ["imagegrid grant debian --group lab --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/grant.ts"),
+  },
+  {
+    name: "ungrant",
+    group: IMAGES,
+    summary: "takes a group's permission to open an image away",
+    arguments: [everyVersion],
+    options: [{ flags: "--group <NAME>", description: "the group that is not to open it any more" }, ...signing],
+    examples: ["imagegrid ungrant debian:2026.11 --group lab --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/ungrant.ts"),
   },
   {
     name: "deploy",

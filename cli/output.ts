@@ -55,6 +55,11 @@ export class Output {
     this.#besideProgress(() => this.#parts.stdout.write(`${text.join("\n")}\n`))
   }
 
+  /** For people, on stderr: what a script that reads the command's result does not want in it. Silent under `--json`. */
+  note(text: string): void {
+    if (!this.#json) this.#besideProgress(() => this.#parts.stderr.write(`imagegrid: ${printableLines(text)}\n`))
+  }
+
   /** On stderr, with `--json` too. */
   warn(text: string): void {
     this.#besideProgress(() => this.#parts.stderr.write(`imagegrid: warning: ${printableLines(text)}\n`))

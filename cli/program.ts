@@ -46,7 +46,7 @@ function addCommand(root: Command, spec: CommandSpec, parts: ProgramParts): void
   command.option("--json", "print one JSON object a line, for programs")
   command.addHelpText("after", helpAfter(spec))
   command.action(async () => {
-    const given = command.processedArgs.filter((value: unknown) => typeof value === "string")
+    const given = command.processedArgs.flat().filter((value: unknown) => typeof value === "string")
     await parts.run({ spec, args: given, options: command.opts() })
   })
 }

@@ -1,5 +1,17 @@
-/** Values of options, from text. */
+/** Values of options and arguments, from text. */
 import { GridError } from "#core/errors.ts"
+import { groupName, memberId, type GroupName, type MemberId } from "#core/identifiers.ts"
+
+/** Reads `A,B` and the same option given again; each group once. @throws {GridError} NAME_INVALID */
+export function groupNames(given: readonly string[]): GroupName[] {
+  const words = given.flatMap((text) => text.split(",")).filter((word) => word !== "")
+  return [...new Set(words.map((word) => groupName(word)))]
+}
+
+/** Reads members' ids. @throws {GridError} NAME_INVALID */
+export function memberIds(given: readonly string[]): MemberId[] {
+  return given.map((id) => memberId(id))
+}
 
 /** @throws {GridError} USAGE */
 export function wholeNumber(option: string, text: string, range: { readonly min: number; readonly max: number }): number {

@@ -81,6 +81,8 @@ export const MembershipAnswer = Type.Object(
 )
 export type MembershipAnswer = Static<typeof MembershipAnswer>
 
+/** Keys of groups, of all generations, that a member holds at most. */
+export const GROUP_KEYS_MAX = 1_000
 /** Keys of one kind that are kept; the oldest go first. */
 export const ONLINE_KEYS_MAX = 16
 const OnlineKeys = Type.Array(Hex32, { minItems: 1, maxItems: ONLINE_KEYS_MAX })
@@ -90,7 +92,7 @@ export const MemberSecrets = Type.Object(
   {
     /** Secret halves of the keys of the groups that this member is in; all groups, for a server. X25519, hex. */
     groups: Type.Array(Type.Object({ name: Label, generation: Type.Integer({ minimum: 1 }), secretKey: Hex32 }, strict), {
-      maxItems: 1_000,
+      maxItems: GROUP_KEYS_MAX,
     }),
     /** Keys that authenticate DHT packets, 32 bytes each, hex, the newest first. */
     networkKeys: Type.Array(Hex32, { minItems: 1, maxItems: ONLINE_KEYS_MAX }),

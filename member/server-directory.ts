@@ -61,14 +61,16 @@ export class ServerDirectory {
     return distinct([...this.addresses(service, this.#home.memberId), ...first])
   }
 
-  /** Where servers that issue certificates may answer: those that are known not to be mirrors, own ones left out. */
+  /**
+   * Where servers that issue certificates may answer: those whose records say so, newest word first, and those of the invite; own ones left out.
+   * What a mirror says of itself takes no server's address off the list.
+   */
   issuers(): Address[] {
-    const mirrors = new Set(
-      this.records()
-        .filter((record) => readCertificate(Buffer.from(record.certificate, "base64")).role === "mirror")
-        .map(({ api }) => api),
-    )
-    return this.contacts("api").filter((at) => !mirrors.has(formatAddress(at)))
+    const own = this.#home.memberId
+    const servers = this.records()
+      .filter((record) => record.memberId !== own && readCertificate(Buffer.from(record.certificate, "base64")).role === "server")
+      .sort((a, b) => b.seq - a.seq)
+    return distinct([...servers.map(({ api }) => address(api)), ...this.#home.firstKnown.api])
   }
 
   /**

@@ -8,6 +8,7 @@ import { keyIdOfSeed } from "#trust/metadata.ts"
 import type { Catalog } from "#trust/catalog.ts"
 import { groupsOf } from "#core/groups.ts"
 import type { MemberSecrets, OnlineSecrets } from "#core/wire.ts"
+import { isCurrentKey } from "./group-keys.ts"
 
 export type Standing = {
   readonly certificate: MemberCertificate
@@ -24,9 +25,12 @@ export function outdated({ certificate, secrets, catalog }: Standing): string[] 
     reasons.push("a certificate of the newest authority")
   const groups = groupsOf(site, certificate)
   if ([...groups].sort().join() !== [...certificate.groups].sort().join()) reasons.push("a certificate with its groups of now")
-  for (const { name, generation } of site.groups)
-    if ((secrets.online !== undefined || groups.some((own) => own === name)) && !holdsGroup(secrets, name, generation))
-      reasons.push(`generation ${generation} of the key of group ${name}`)
+  for (const group of site.groups)
+    if (
+      (secrets.online !== undefined || groups.some((own) => own === group.name)) &&
+      !secrets.groups.some((held) => isCurrentKey(held, group))
+    )
+      reasons.push(`generation ${group.generation} of the key of group ${group.name}`)
   const [networkKey] = site.networkKeys
   if (!secrets.networkKeys.some((key) => networkKeyDigest(Buffer.from(key, "hex")) === networkKey)) reasons.push("the newest network key")
   if (secrets.online !== undefined) reasons.push(...missingOnline(secrets.online, catalog))
@@ -48,8 +52,4 @@ function missingOnline(online: OnlineSecrets, { site, files }: Standing["catalog
 
 function seeds(held: readonly string[]): Buffer[] {
   return held.map((seed) => Buffer.from(seed, "hex"))
-}
-
-function holdsGroup(secrets: MemberSecrets, name: string, generation: number): boolean {
-  return secrets.groups.some((held) => held.name === name && held.generation === generation)
 }

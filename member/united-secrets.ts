@@ -1,14 +1,15 @@
 /** What two servers of a site hold together. Pure. */
-import { ONLINE_KEYS_MAX, type MemberSecrets } from "#core/wire.ts"
+import { GROUP_KEYS_MAX, ONLINE_KEYS_MAX, type MemberSecrets } from "#core/wire.ts"
 
 /**
  * Secrets with all keys of both, theirs that are new here first, and of each kind as many as are kept. Which of them are in force the catalog
  * says, so a key too many does no harm, and a key that only this server holds yet is not lost to an answer that lacks it.
  */
 export function unitedSecrets(mine: MemberSecrets, theirs: MemberSecrets): MemberSecrets {
-  const groups = [...mine.groups]
-  for (const group of theirs.groups)
-    if (!groups.some(({ name, generation }) => name === group.name && generation === group.generation)) groups.push(group)
+  // By the key itself: two keys of one generation were made where two changes were drafted, and one of them is in force.
+  const groups = [...new Map([...mine.groups, ...theirs.groups].map((group) => [group.secretKey, group])).values()]
+    .sort((a, b) => b.generation - a.generation)
+    .slice(0, GROUP_KEYS_MAX)
   const [a, b] = [mine.online, theirs.online]
   return {
     groups,

@@ -7,7 +7,8 @@ import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
 import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs } from "#crypto/admission.ts"
-import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
+import { readCertificate, type Certificate, type InviteCertificate, type MemberCertificate } from "#crypto/certificate.ts"
+import { memberIdOf } from "#crypto/identity.ts"
 import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
@@ -76,8 +77,14 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
     forceCloseConnections: true,
   })
   api.server.maxConnections = CONNECTIONS_MAX
+  const open = new Set<TLSSocket>()
+  api.server.on("secureConnection", (socket: TLSSocket) => {
+    open.add(socket)
+    socket.once("close", () => open.delete(socket))
+  })
   const stopListening = member.admission.onChange(() => {
     if ("setSecureContext" in api.server) api.server.setSecureContext(member.admission.tlsServerOptions())
+    for (const socket of open) if (!mayStay(member, socket)) socket.destroy()
   })
   api.setErrorHandler(async (error, _request, reply) => {
     const refusal = asRefusal(error)
@@ -118,11 +125,26 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
   }
 }
 
+/** Whether a connection that was admitted once is admitted still. */
+function mayStay(member: Member, socket: TLSSocket): boolean {
+  const peer = socket.getPeerX509Certificate()
+  if (peer === undefined) return false
+  try {
+    const certificate = readCertificate(peer.raw)
+    // A command of this home that has just revoked it gets its answer.
+    if (certificate.kind === "member" && certificate.memberId === member.home.memberId) return true
+    member.admission.admit(peer.raw, [...ALL_MEMBERS, "invite"])
+    return true
+  } catch {
+    return false
+  }
+}
+
 function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const { member } = parts
   const issuing = (): Issuer => {
     if (parts.issuer !== null) return parts.issuer
-    throw new GridError("ROLE_WRONG", "this server is a mirror, which issues nothing; ask another server")
+    throw new GridError("ROLE_WRONG", "this is a mirror, which issues nothing and takes no changes; ask a server of the site")
   }
   /** The schema of a route and the check of who calls it. */
   const route = (summary: string, callers: readonly Caller[], shapes: { body?: object; answer?: object }) => ({
@@ -154,7 +176,8 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     async (request) => {
       const invite = callerOf(request, ["invite"]) as InviteCertificate
       const answer = await issuing().join(invite, request.body)
-      parts.logger.info({ inviteId: invite.inviteId, role: invite.role, from: request.ip }, "member joined")
+      const memberId = memberIdOf(request.body.signingKey)
+      parts.logger.info({ memberId, inviteId: invite.inviteId, role: invite.role, from: request.ip }, "member joined")
       return answer
     },
   )
@@ -202,6 +225,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     routes.publications,
     { ...route("Takes a change of signed metadata.", ["server"], { body: Publication }), bodyLimit: PUBLICATION_BYTES_MAX },
     async (request) => {
+      issuing()
       await parts.apply(request.body)
       return {}
     },

@@ -20,6 +20,7 @@ import { GridError } from "#core/errors.ts"
 import { groupsOf } from "#core/groups.ts"
 import type { GroupName, SiteName } from "#core/identifiers.ts"
 import type { ClaimRequest, JoinRequest, MembershipAnswer, MemberSecrets, RenewRequest, ServerRecord } from "#core/wire.ts"
+import { groupKeysInForce } from "#member/group-keys.ts"
 import { MEMBERSHIP_PURPOSE, requireSimilarClocks } from "#member/membership.ts"
 import type { Authority } from "./authority.ts"
 import { decideClaim } from "./claims.ts"
@@ -154,8 +155,9 @@ export class Issuer {
   async #answer(certified: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
     const { clock, random } = this.#parts
     const authority = this.#parts.authority()
-    const subject = { ...certified, groups: groupsOf(this.#parts.document(), certified) }
-    const plain = Buffer.from(JSON.stringify(secretsFor(subject, this.#parts.secrets())))
+    const document = this.#parts.document()
+    const subject = { ...certified, groups: groupsOf(document, certified) }
+    const plain = Buffer.from(JSON.stringify(secretsFor(subject, this.#parts.secrets(), document)))
     const certificate = await issueMemberCertificate({ authority, subject, signingKeyHex, nowMs: clock.nowMs(), random })
     return {
       certificate: certificate.toString("base64"),
@@ -166,8 +168,12 @@ export class Issuer {
 }
 
 /** Clients get the keys of their groups; servers all keys with which any of them answers for the site; mirrors none that opens or signs. */
-function secretsFor(subject: { readonly role: MemberRole; readonly groups: readonly GroupName[] }, all: MemberSecrets): MemberSecrets {
+function secretsFor(
+  subject: { readonly role: MemberRole; readonly groups: readonly GroupName[] },
+  all: MemberSecrets,
+  document: SiteDocument,
+): MemberSecrets {
   if (subject.role === "server") return all
   const named = new Set<string>(subject.role === "mirror" ? [] : subject.groups)
-  return { groups: all.groups.filter((group) => named.has(group.name)), networkKeys: all.networkKeys }
+  return { groups: groupKeysInForce(all, document).filter((group) => named.has(group.name)), networkKeys: all.networkKeys }
 }

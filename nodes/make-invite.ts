@@ -12,6 +12,7 @@ import { networkKeyOf } from "#member/network-keys.ts"
 import { distinct, ServerDirectory } from "#member/server-directory.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { authorityOf } from "./authority.ts"
+import { groupOf } from "./groups.ts"
 import { issueInviteCertificate } from "./issuer.ts"
 
 /** Addresses put into an invite; more would only make the string longer. */
@@ -19,7 +20,8 @@ const ADDRESSES_MAX = 4
 
 export type InviteOptions = {
   readonly role: MemberRole
-  readonly group: GroupName
+  /** Null for a mirror, which is in none. */
+  readonly group: GroupName | null
   readonly uses: number
   readonly lifeMs: number
 }
@@ -29,17 +31,16 @@ export type InviteParts = { readonly home: Home; readonly clock: Clock; readonly
 export async function makeInvite(
   parts: InviteParts,
   options: InviteOptions,
-): Promise<{ readonly text: string; readonly expiresAtMs: number }> {
+): Promise<{ readonly text: string; readonly inviteId: string; readonly expiresAtMs: number }> {
   const { home, clock, random } = parts
   const nowMs = clock.nowMs()
   const { catalog } = await storedCatalog(home, nowMs)
-  const groups = catalog.site.groups.map((group) => group.name)
-  if (!groups.includes(options.group))
-    throw new GridError("GROUP_UNKNOWN", `${options.group}; the site ${home.site} has ${groups.join(", ")}`)
+  if (options.group !== null) groupOf(catalog.site, options.group)
   const secrets = await home.secrets()
   const authority = authorityOf(await home.onlineKeys(), catalog)
+  const groups = options.group === null ? [] : [options.group]
   const inviteId = Buffer.from(random(16)).toString("hex")
-  const subject = { kind: "invite", site: home.site, inviteId, role: options.role, groups: [options.group], uses: options.uses } as const
+  const subject = { kind: "invite", site: home.site, inviteId, role: options.role, groups, uses: options.uses } as const
   const { seed, der } = await issueInviteCertificate({ authority, subject, nowMs, lifeMs: options.lifeMs, random })
   const certificate = await home.certificate()
   const directory = await ServerDirectory.open(
@@ -70,7 +71,7 @@ export async function makeInvite(
     api: api.slice(0, ADDRESSES_MAX),
     dht: dht.slice(0, ADDRESSES_MAX),
   })
-  return { text, expiresAtMs: nowMs + options.lifeMs }
+  return { text, inviteId, expiresAtMs: nowMs + options.lifeMs }
 }
 
 /** Where this server said last that it answers. */

@@ -21,6 +21,7 @@ import { Member } from "#member/member.ts"
 import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { statusOf } from "./fellows.ts"
+import { groupOf } from "./groups.ts"
 import type { KeyRing } from "./key-ring.ts"
 import type { MadeChange } from "./make-change.ts"
 import { currentCatalog, submitChange } from "./own-server.ts"
@@ -36,7 +37,13 @@ export type PublishParts = {
   readonly signal: AbortSignal
   readonly onProgress?: (progress: { readonly phase: "sealing"; readonly contentBytes: number; readonly sealedBytes: number }) => void
 }
-export type PublishOptions = { readonly directory: string; readonly ref: ImageRef; readonly group: GroupName; readonly pieceBytes?: number }
+export type PublishOptions = {
+  readonly directory: string
+  readonly ref: ImageRef
+  /** Those that may open it; one at least. */
+  readonly groups: readonly GroupName[]
+  readonly pieceBytes?: number
+}
 
 /**
  * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
@@ -53,9 +60,7 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
   // Asked before anything is sealed: who may not sign this name learns it now, and whoever must type a passphrase types it now.
   const seedsFor = async (files: CatalogFiles) => parts.keys.seeds(publisherFor(files, parts.keys.keyIds, ref).keyids)
   await seedsFor(before.files)
-  const group = before.site.groups.find((candidate) => candidate.name === options.group)
-  if (group === undefined)
-    throw new GridError("GROUP_UNKNOWN", `${options.group}; the site has ${before.site.groups.map((known) => known.name).join(", ")}`)
+  for (const group of options.groups) groupOf(before.site, group)
 
   const { identity, recipient } = await newImageIdentity()
   const workDirectory = await mkdtemp(join(home.path("publishing"), "work-"))
@@ -84,9 +89,17 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       entryCount: sealed.entryCount,
       layers: [describe("full", sealed.full), describe("index", sealed.index)],
     }
-    const grant = sealGrant({ site: home.site, ref, group: { ...group, name: options.group }, imageIdentity: identity, random })
-    const grants: Grants = { format: "imagegrid-grants-1", site: home.site, name: ref.name, version: ref.version, grants: [grant] }
-    const { files } = await currentCatalog(parts)
+    // Sealing takes a while: a group may have a newer key by now.
+    const { files, site } = await currentCatalog(parts)
+    const grants: Grants = {
+      format: "imagegrid-grants-1",
+      site: home.site,
+      name: ref.name,
+      version: ref.version,
+      grants: options.groups.map((name) =>
+        sealGrant({ site: home.site, ref, group: groupOf(site, name), imageIdentity: identity, random }),
+      ),
+    }
     const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, nowMs: clock.nowMs() })
     const requirements = requirementsOf(files, change)
     const applied = isComplete(requirements)

@@ -110,21 +110,28 @@ export class ImageServer implements AsyncDisposable {
     )
     stack.defer(() => api.close())
 
-    const announceSelf = () =>
-      member.directory.consider([
-        makeServerRecord(
-          {
-            memberId: home.memberId,
-            seq: clock.nowMs(),
-            api: formatAddress(api.address),
-            swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
-            dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
-            certificate: member.certificate.der.toString("base64"),
-          },
-          home.identity.signing,
-        ),
-      ])
+    let announced = { seq: 0, certificateDer: member.certificate.der }
+    const announceSelf = async () => {
+      announced = { seq: Math.max(announced.seq + 1, clock.nowMs()), certificateDer: member.certificate.der }
+      const record = makeServerRecord(
+        {
+          memberId: home.memberId,
+          seq: announced.seq,
+          api: formatAddress(api.address),
+          swarm: formatAddress({ host: home.listen.swarm.host, port: member.swarm.address.port }),
+          dht: formatAddress({ host: home.listen.dht.host, port: member.dht.address.port }),
+          certificate: announced.certificateDer.toString("base64"),
+        },
+        home.identity.signing,
+      )
+      await member.directory.consider([record])
+    }
     await announceSelf()
+    // However the certificate was renewed: the record must not outlive the one in it.
+    const stopWatching = member.admission.onChange(() => {
+      if (!announced.certificateDer.equals(member.certificate.der)) announceSelf().catch(warn("the own record was not renewed"))
+    })
+    stack.defer(stopWatching)
     await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
 
     const renewWhereNeeded = async () => {
@@ -142,11 +149,12 @@ export class ImageServer implements AsyncDisposable {
         randomBytes,
       )
       await member.takeMembership(own, null)
-      await announceSelf()
     }
+    let renewalUnderWay: Promise<void> | null = null
+    const renew = () => (renewalUnderWay ??= renewWhereNeeded().finally(() => (renewalUnderWay = null)))
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
-      if (home.role === "server") await renewWhereNeeded()
+      if (home.role === "server") await renew()
       await exchange()
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
     }
@@ -156,15 +164,13 @@ export class ImageServer implements AsyncDisposable {
         .catch(warn("upkeep failed; it will be tried again"))
         .finally(() => (upkeepUnderWay = null))
     }
-    const runUpkeepSoon = () => {
-      if (home.role === "server" && outdatedOf(member).length > 0) runUpkeep()
-    }
     runUpkeep()
     const timer = setInterval(runUpkeep, EXCHANGE_INTERVAL_MS)
     stack.defer(() => clearInterval(timer))
     member.catalogs.onChange(() => {
       void hintFellows(member)
-      runUpkeepSoon()
+      // Not by way of the upkeep: news most often comes while that is under way.
+      if (home.role === "server" && outdatedOf(member).length > 0) renew().catch(warn("not renewed yet; it will be tried again"))
     })
     logger.info(
       {

@@ -20,9 +20,13 @@ export default async function run({ output, home }: CommandContext, _arguments: 
     throw new GridError("USAGE", `--role is client, server or mirror, not ${JSON.stringify(role)}`)
   const uses = wholeNumber("--uses", options.uses ?? "1", { min: 1, max: USES_MAX })
   const lifeMs = durationMs("--expires", options.expires ?? "24h", LIFE_MS_MAX)
-  const group = options.group === undefined ? DEFAULT_GROUP : groupName(options.group)
+  if (role === "mirror" && options.group !== undefined)
+    throw new GridError("USAGE", "a mirror is in no group, since it opens nothing; leave --group out")
+  const group = role === "mirror" ? null : options.group === undefined ? DEFAULT_GROUP : groupName(options.group)
   const opened = await Home.open(home())
-  const { text, expiresAtMs } = await makeInvite({ home: opened, clock: systemClock, random: randomBytes }, { role, group, uses, lifeMs })
-  output.event("invite", { invite: text, role, group, uses, expiresAtMs })
+  const parts = { home: opened, clock: systemClock, random: randomBytes }
+  const { text, inviteId, expiresAtMs } = await makeInvite(parts, { role, group, uses, lifeMs })
+  output.event("invite", { invite: text, inviteId, role, group, uses, expiresAtMs })
   output.say(text)
+  output.note(`invite ${inviteId}, good until ${new Date(expiresAtMs).toISOString()}; 'imagegrid revoke ${inviteId}' takes it back`)
 }

@@ -3,19 +3,19 @@ import { randomBytes } from "node:crypto"
 import { systemClock } from "#core/clock.ts"
 import { layerOf } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, groupName, imageRef } from "#core/identifiers.ts"
+import { formatImageRef, imageRef } from "#core/identifiers.ts"
 import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "#core/torrent.ts"
 import { Home } from "#member/home.ts"
 import { silentLog } from "#member/log.ts"
 import { DEFAULT_GROUP } from "#nodes/create-site.ts"
 import { publishImage, waitForCopies } from "#nodes/publish.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, wholeNumber } from "../values.ts"
+import { byteCount, groupNames, wholeNumber } from "../values.ts"
 import { openKeyRing, type KeyOptions } from "../keys.ts"
 import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
 
-type Options = KeyOptions & OutOptions & { readonly group?: string; readonly piecesOf?: string; readonly waitCopies?: string }
+type Options = KeyOptions & OutOptions & { readonly group?: readonly string[]; readonly piecesOf?: string; readonly waitCopies?: string }
 
 export default async function run(
   { output, home, signal }: CommandContext,
@@ -23,7 +23,8 @@ export default async function run(
   options: Options,
 ): Promise<void> {
   const ref = imageRef(image ?? "")
-  const group = options.group === undefined ? DEFAULT_GROUP : groupName(options.group)
+  const groups = options.group === undefined ? [DEFAULT_GROUP] : groupNames(options.group)
+  if (groups.length === 0) throw new GridError("USAGE", "--group names no group; name those that may open the image, or leave it out")
   const pieceBytes = options.piecesOf === undefined ? undefined : pieceLength(options.piecesOf)
   const copies = options.waitCopies === undefined ? null : wholeNumber("--wait-copies", options.waitCopies, { min: 1, max: 1_000 })
   const opened = await Home.open(home())
@@ -38,15 +39,15 @@ export default async function run(
     onProgress: ({ contentBytes }: { readonly contentBytes: number }) => progress.update({ bytes: contentBytes, totalBytes: null }),
   }
   const startedMs = systemClock.nowMs()
-  const made = await publishImage(parts, { directory: directory ?? "", ref, group, ...(pieceBytes !== undefined && { pieceBytes }) })
+  const made = await publishImage(parts, { directory: directory ?? "", ref, groups, ...(pieceBytes !== undefined && { pieceBytes }) })
   progress.end()
   const { manifest } = made
   const full = layerOf(manifest, "full")
   const tookMs = systemClock.nowMs() - startedMs
   const name = formatImageRef(ref)
-  if (made.applied) output.event("published", { image: name, group, entries: manifest.entryCount, ...full, tookMs })
+  if (made.applied) output.event("published", { image: name, groups, entries: manifest.entryCount, ...full, tookMs })
   const done =
-    `Published ${name} for group ${group}: ${manifest.entryCount} entries, ` +
+    `Published ${name} for ${groups.length === 1 ? "group" : "groups"} ${groups.join(", ")}: ${manifest.entryCount} entries, ` +
     `${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.`
   if (!(await tellChange(output, made, { done, what: `publish-${name.replaceAll(/[/:]/g, "-")}` }, options))) return
   if (copies === null) return

@@ -27,9 +27,9 @@ export default async function run(
   await using server = await ImageServer.start({ home: opened, clock: systemClock, logger }, { uploadBytesPerSecondLimit })
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
-  output.event("server-running", { site: opened.site, memberId: opened.memberId, ...addresses })
+  output.event("server-running", { site: opened.site, role: opened.role, memberId: opened.memberId, ...addresses })
   output.say(
-    `Server ${opened.memberId} of site ${opened.site} runs: API ${addresses.api}, swarm ${addresses.swarm}, DHT ${addresses.dht}. Ctrl-C stops it.`,
+    `${opened.role === "mirror" ? "Mirror" : "Server"} ${opened.memberId} of site ${opened.site} runs: API ${addresses.api}, swarm ${addresses.swarm}, DHT ${addresses.dht}. Ctrl-C stops it.`,
   )
   await new Promise<void>((stop) => (signal.aborted ? stop() : signal.addEventListener("abort", () => stop(), { once: true })))
   output.event("server-stopping", {})

@@ -1,10 +1,11 @@
 /** `imagegrid show NAME[:VERSION]`: one image: its layers, digests, and who may open it. */
 import { refOf } from "#core/documents.ts"
 import { formatImageRef, imageQuery } from "#core/identifiers.ts"
-import { findImage, grantedGroups, imageIdentity } from "#client/open-image.ts"
+import { findImage, granteesOf, imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
 import { catalogToShow } from "../catalog-view.ts"
 import type { CommandContext } from "../command.ts"
+import { describeMembers } from "../group-members.ts"
 import { formatBytes } from "../progress.ts"
 
 export default async function run(context: CommandContext, [image]: readonly string[]): Promise<void> {
@@ -14,13 +15,17 @@ export default async function run(context: CommandContext, [image]: readonly str
   const catalog = await catalogToShow(home, context)
   const manifest = findImage(catalog, query)
   const ref = formatImageRef(refOf(manifest))
-  const groups = grantedGroups(catalog, manifest)
+  const grantees = granteesOf(catalog, manifest)
   const mayOpen = imageIdentity(home.site, catalog, manifest, await home.secrets()) !== null
-  output.event("image", { image: ref, ...manifest, grantedTo: groups, mayOpen })
+  output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen })
   output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
-  output.say(
-    `Sealed to ${manifest.recipient}; granted to ${groups.join(", ") || "nobody"}; this member ${mayOpen ? "may" : "may not"} open it.`,
-  )
+  output.say(`Sealed to ${manifest.recipient}; this member ${mayOpen ? "may" : "may not"} open it.`)
+  for (const grantee of grantees) {
+    const key = grantee.current
+      ? `its newest key, generation ${grantee.generation}`
+      : `a former key, generation ${grantee.generation}, which those who were removed since have too`
+    output.say(`May open it: ${grantee.group}, by ${key}. Members: ${describeMembers(grantee)}`)
+  }
   output.table(
     ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
     manifest.layers.map((layer) => [

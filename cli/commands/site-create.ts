@@ -2,12 +2,13 @@
 import { randomBytes } from "node:crypto"
 import { systemClock } from "#core/clock.ts"
 import { formatAddress } from "#core/address.ts"
-import { groupName, siteName } from "#core/identifiers.ts"
+import { siteName } from "#core/identifiers.ts"
 import { createSite } from "#nodes/create-site.ts"
 import type { CommandContext } from "../command.ts"
 import { defaultPorts, listenAddress } from "../addresses.ts"
+import { groupNames } from "../values.ts"
 
-type Options = { readonly api?: string; readonly swarm?: string; readonly dht?: string; readonly groups?: string }
+type Options = { readonly api?: string; readonly swarm?: string; readonly dht?: string; readonly groups?: readonly string[] }
 
 export default async function run({ output, home }: CommandContext, [name]: readonly string[], options: Options): Promise<void> {
   const listen = {
@@ -15,10 +16,7 @@ export default async function run({ output, home }: CommandContext, [name]: read
     swarm: listenAddress(options.swarm, defaultPorts.swarm),
     dht: listenAddress(options.dht, defaultPorts.dht),
   }
-  const groups = (options.groups ?? "")
-    .split(",")
-    .filter((word) => word !== "")
-    .map((word) => groupName(word))
+  const groups = groupNames(options.groups ?? [])
   const directory = home()
   const created = await createSite({ clock: systemClock, random: randomBytes }, { directory, site: siteName(name ?? ""), groups, listen })
   output.event("site-created", { site: created.site, memberId: created.memberId, rootDigest: created.rootDigest, home: directory })

@@ -44,6 +44,13 @@ test("with --json: stdout holds one object a line and nothing else; warnings go 
   assert.equal(JSON.parse(seen.out).entries, 1)
 })
 
+test("a note is for people and beside the result: on stderr, and nowhere with --json", () => {
+  const [people, program] = [watched({ json: false }), watched({ json: true })]
+  for (const seen of [people, program]) seen.output.note("good until tomorrow")
+  assert.deepEqual([people.out, people.err], ["", "imagegrid: good until tomorrow\n"])
+  assert.deepEqual([program.out, program.err], ["", ""])
+})
+
 test("an event's name is its own, whatever its fields are called", () => {
   const seen = watched({ json: true })
   seen.output.event("published", { event: "forged" })

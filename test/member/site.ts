@@ -1,16 +1,21 @@
-/** A site whose first server runs in this process, for tests that want to own its clock or speak to it directly. */
+/** A site whose servers run in this process, for tests that want to own their clocks or speak to them directly. */
 import { randomBytes } from "node:crypto"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pino from "pino"
 import { decodeInvite } from "../../crypto/invite.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
-import { siteName } from "../../core/identifiers.ts"
-import type { Home } from "../../member/home.ts"
+import { groupName, imageRef, siteName } from "../../core/identifiers.ts"
+import { keysDirectory, type Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
+import { silentLog } from "../../member/log.ts"
+import { Member } from "../../member/member.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
-import { makeInvite } from "../../nodes/make-invite.ts"
+import type { GroupParts } from "../../nodes/groups.ts"
+import { KeyRing } from "../../nodes/key-ring.ts"
+import { makeInvite, type InviteOptions } from "../../nodes/make-invite.ts"
+import { publishImage } from "../../nodes/publish.ts"
 import { ImageServer } from "../../nodes/server.ts"
 
 const DAY_MS = 24 * 3_600_000
@@ -22,6 +27,7 @@ export class TestSite implements AsyncDisposable {
   readonly directory: string
   readonly home: Home
   #server: ImageServer
+  readonly #others = new AsyncDisposableStack()
 
   private constructor(directory: string, home: Home, server: ImageServer) {
     this.directory = directory
@@ -29,13 +35,14 @@ export class TestSite implements AsyncDisposable {
     this.#server = server
   }
 
-  static async start(clock: Clock = systemClock): Promise<TestSite> {
+  /** @param groups besides the default one */
+  static async start(clock: Clock = systemClock, groups: readonly string[] = []): Promise<TestSite> {
     const directory = mkdtempSync(join(tmpdir(), "imagegrid-site-"))
     const parts = { clock: systemClock, random: randomBytes }
     const options = {
       directory: join(directory, "server"),
       site: siteName("demo"),
-      groups: [],
+      groups: groups.map((name) => groupName(name)),
       listen: { api: free, swarm: free, dht: free },
     }
     const home = await createSite(parts, options)
@@ -51,9 +58,13 @@ export class TestSite implements AsyncDisposable {
     this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
   }
 
-  async invite(): Promise<string> {
-    const options = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
-    return (await makeInvite({ home: this.home, clock: systemClock, random: randomBytes }, options)).text
+  async invite(options: Partial<InviteOptions> = {}): Promise<string> {
+    return (await this.inviteFrom(this.home, options)).text
+  }
+
+  inviteFrom(home: Home, options: Partial<InviteOptions> = {}): ReturnType<typeof makeInvite> {
+    const defaults = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
+    return makeInvite({ home, clock: systemClock, random: randomBytes }, { ...defaults, ...options })
   }
 
   async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
@@ -61,8 +72,53 @@ export class TestSite implements AsyncDisposable {
     return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
   }
 
+  /** A home that joined as another server, or as a mirror; it does not run yet. */
+  async joinServer(name: string, role: "server" | "mirror" = "server"): Promise<Home> {
+    const invite = await this.invite({ role, group: role === "mirror" ? null : DEFAULT_GROUP })
+    const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
+    return joinSite(decodeInvite(invite), { clock: systemClock, random: randomBytes }, options)
+  }
+
+  /** Runs another server until the site ends, or until it is disposed of. */
+  async run(home: Home): Promise<ImageServer> {
+    return this.#others.use(await ImageServer.start({ home, clock: systemClock, logger: pino({ level: "silent" }) }))
+  }
+
+  /** A member that asks and shows, until the site ends. */
+  async member(home: Home): Promise<Member> {
+    const parts = { home, clock: systemClock, log: silentLog }
+    return this.#others.adopt(await Member.start(parts, { network: "api-only" }), (member) => member.close())
+  }
+
+  /** What an administrator at the first server has: all keys of the site, or none of them. */
+  async parts(keys: "all keys" | "no keys" = "all keys"): Promise<GroupParts> {
+    const homeKeys = keys === "all keys" ? keysDirectory(this.home.directory) : null
+    const ring = await KeyRing.open({ homeKeys, files: [] }, () => Promise.reject(new TypeError("no key here has a passphrase")))
+    return { home: this.home, clock: systemClock, log: silentLog, random: randomBytes, keys: ring }
+  }
+
+  /** Publishes a small tree at the first server. */
+  async publish(image: string, groups: readonly string[] = [DEFAULT_GROUP]): Promise<void> {
+    const directory = join(this.directory, "tree")
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(join(directory, "hostname"), `${image}\n`)
+    const signal = new AbortController().signal
+    const options = { directory, ref: imageRef(image), groups: groups.map((name) => groupName(name)) }
+    await publishImage({ ...(await this.parts()), signal }, options)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#others.disposeAsync()
     await this.server[Symbol.asyncDispose]()
     rmSync(this.directory, { recursive: true, force: true })
+  }
+}
+
+/** Resolves once `holds`; looks again and again, because what it waits for tells nobody. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, patienceMs = 20_000): Promise<void> {
+  const deadlineMs = performance.now() + patienceMs
+  while (!(await holds())) {
+    if (performance.now() > deadlineMs) throw new Error(`in ${patienceMs} ms it did not come to this: ${what}`)
+    await new Promise((wake) => setTimeout(wake, 20))
   }
 }
