@@ -7,6 +7,7 @@ canonical form, thresholds, versions and digests; where that is missing too, not
 """
 
 import hashlib
+import inspect
 import json
 import os
 import sys
@@ -24,11 +25,15 @@ def with_tuf():
     from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
     def trusted_set(root):
-        try:
-            from tuf.ngclient.config import EnvelopeType  # python-tuf 6
-        except ImportError:
+        if "envelope_type" not in inspect.signature(TrustedMetadataSet.__init__).parameters:
             return TrustedMetadataSet(root)
+        from tuf.ngclient.config import EnvelopeType
+
         return TrustedMetadataSet(root, EnvelopeType.METADATA)
+
+    def signed_part(role):
+        """Older versions keep the whole file, newer ones what was signed."""
+        return getattr(role, "signed", role)
 
     def verify(files, now):
         try:
@@ -41,16 +46,15 @@ def with_tuf():
                 version += 1
             trusted.update_timestamp(files["timestamp.json"])
             trusted.update_snapshot(files["snapshot.json"])
-            roles = [trusted.update_delegated_targets(files["targets.json"], "targets", "root") or trusted["targets"]]
-            signed = roles[0].signed if hasattr(roles[0], "signed") else roles[0]
-            listed = dict(signed.targets)
-            for name in signed.delegations.roles:
+            trusted.update_delegated_targets(files["targets.json"], "targets", "root")
+            targets = signed_part(trusted["targets"])
+            listed = dict(targets.targets)
+            for name in targets.delegations.roles:
                 trusted.update_delegated_targets(files[f"{name}.json"], name, "targets")
-                role = trusted[name]
-                listed.update((role.signed if hasattr(role, "signed") else role).targets)
+                listed.update(signed_part(trusted[name]).targets)
             for path, target in listed.items():
                 target.verify_length_and_hashes(files[f"targets/{path}"])
-            return len(listed) + version + 2 + len(signed.delegations.roles)
+            return len(listed) + version + 2 + len(targets.delegations.roles)
         except RepositoryError as error:
             raise Refused(str(error)) from error
 

@@ -1,5 +1,5 @@
 /** `npm run check:tuf`: a site with some history, made by this program, is verified by a TUF implementation that we did not write. */
-import { secondOpinion } from "./tuf/second-opinion.ts"
+import { secondOpinion } from "./tuf-check/second-opinion.ts"
 
 const opinion = await secondOpinion()
 if (opinion.kind === "skipped") console.log(`SKIPPED: nothing was verified. ${opinion.why}`)

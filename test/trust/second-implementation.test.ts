@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { secondOpinion } from "../../scripts/tuf/second-opinion.ts"
+import { secondOpinion } from "../../scripts/tuf-check/second-opinion.ts"
 
 test("a TUF implementation that we did not write takes every state of a site's history, and refuses each with one bit changed", async (t) => {
   const opinion = await secondOpinion()
