@@ -200,6 +200,7 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
       { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
+      { flags: "--no-devices", description: "refuse an image that holds character or block devices" },
       { flags: "--useful-over <TIME>", description: "leave when the rate was below that for so long", default: "10s" },
     ],
     examples: [

@@ -6,9 +6,10 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdir, realpath, rm } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
+import { printable } from "#image/byte-string.ts"
 import { openLayer } from "#image/open-layer.ts"
 import { clearTree, inspectTarget } from "#image/target.ts"
-import { unpackTree } from "#image/unpack.ts"
+import { unpackTree, type DevicePolicy } from "#image/unpack.ts"
 import { decodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
 import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
@@ -67,6 +68,8 @@ export type DeployOptions = {
   readonly stage: string | null
   readonly seedUntil: SeedUntil
   readonly usefulness: UsefulnessRule
+  /** Devices are made if this is left out. */
+  readonly devices?: DevicePolicy
 }
 export type DeployParts = { readonly member: Member; readonly signal: AbortSignal; readonly emit: (event: DeployEvent) => void }
 
@@ -76,7 +79,7 @@ const SEEDERS_WAIT_MS = 10 * 60_000
 const SEEDERS_RETRY_MS = 2_000
 const DIFFERENCES_SHOWN = 10
 
-/** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, TARGET_*, DISK_FULL, SEEDERS_MISSING, CATALOG_EXPIRED, TREE_DIFFERS, INTERRUPTED */
+/** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, DEVICE_FORBIDDEN, TARGET_*, DISK_FULL, SEEDERS_MISSING, CATALOG_EXPIRED, TREE_DIFFERS, INTERRUPTED */
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member, emit, signal } = parts
   const catalog = member.catalogs.requireFresh()
@@ -87,6 +90,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
 
   const target = await claimTarget(parts, manifest, options)
   const index = await fetchIndex(parts, manifest, identity)
+  if (options.devices === "refuse") requireNoDevice(index, manifest)
   const needs = ownershipNeeds(index)
   if (needs.root && process.getuid?.() !== 0)
     throw new GridError(
@@ -110,7 +114,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     emit({ event: "download-started", atMs: member.clock.nowMs(), heldBytes: heldBefore })
     await saveDeployment(member.home, target.record)
     if (target.leftover) await clearTree(target.record.target)
-    await downloadAndUnpack(parts, { session, full, identity, heldBefore }, target.record.target)
+    await downloadAndUnpack(parts, { session, full, identity, heldBefore }, target.record.target, options.devices)
     const entries = await requireGood(parts, index, target.record.target)
     await flushFileSystem(target.record.target)
     const good: DeploymentRecord = { ...target.record, state: "good", changedAtMs: member.clock.nowMs() }
@@ -133,6 +137,15 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     if (options.seedUntil === "useful" && (await store.infohashes()).length === 0 && options.stage === null)
       await rm(target.record.stage, { recursive: true, force: true })
   }
+}
+
+/** Asked before the layer is downloaded; the archive is looked at again as it is unpacked. @throws {GridError} DEVICE_FORBIDDEN */
+function requireNoDevice(index: TreeIndex, manifest: Manifest): void {
+  if (index.device === null) return
+  throw new GridError(
+    "DEVICE_FORBIDDEN",
+    `${formatImageRef(refOf(manifest))} lists ${printable(index.device)}; deploy it without --no-devices if you trust its publisher with devices`,
+  )
 }
 
 /** Checks that the target may be written to, and chooses where to stage. Changes nothing but to make a missing target. */
@@ -204,6 +217,7 @@ async function downloadAndUnpack(
   parts: DeployParts,
   layer: { readonly session: TorrentSession; readonly full: Layer; readonly identity: string; readonly heldBefore: number },
   target: string,
+  devices: DevicePolicy = "make",
 ): Promise<void> {
   const { emit, member, signal } = parts
   const { session, full, identity, heldBefore } = layer
@@ -243,7 +257,7 @@ async function downloadAndUnpack(
   const download = awaitDownload()
   try {
     const content = openLayer(piecesInOrder(session, either), { identity, layer: full })
-    const unpack = unpackTree(content, { target, signal: either, onProgress: ({ bytes }) => (unpackedBytes = bytes) }).catch(
+    const unpack = unpackTree(content, { target, devices, signal: either, onProgress: ({ bytes }) => (unpackedBytes = bytes) }).catch(
       (error: unknown) => {
         failed.abort(error)
         throw error

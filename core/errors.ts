@@ -43,6 +43,7 @@ export const refusals = {
   CERTIFICATE_INVALID: { meaning: "a certificate is not one of this site's, or not of the role needed", exit: "permission" },
   CERTIFICATE_NOT_YET_VALID: { meaning: "a certificate is not valid yet: some clock is wrong", exit: "permission" },
   CLOCK_WRONG: { meaning: "this machine's clock is too far from the servers'", exit: "configuration" },
+  DEVICE_FORBIDDEN: { meaning: "the image holds a device, and this deploy makes none", exit: "permission" },
   DIGEST_MISMATCH: { meaning: "bytes do not match the digest that names them", exit: "data" },
   DISK_FULL: { meaning: "a file system has no room left", exit: "io" },
   EXTRACT_FAILED: { meaning: "the image could not be unpacked", exit: "io" },

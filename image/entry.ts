@@ -32,6 +32,10 @@ export type PlainEntry = Common & { readonly kind: "directory" | "fifo" }
 export type Entry = FileEntry | LinkEntry | DeviceEntry | PlainEntry
 export type EntryKind = Entry["kind"]
 
+export function isDevice(entry: Entry): entry is DeviceEntry {
+  return entry.kind === "char-device" || entry.kind === "block-device"
+}
+
 const SLASH = 0x2f
 
 /**

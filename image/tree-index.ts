@@ -10,7 +10,7 @@
 import { GridError } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { bytesOf, byteString, escapeBytes, printable, unescapeBytes, type ByteString } from "./byte-string.ts"
-import { TreeOrder, type Entry, type EntryKind, type Xattr } from "./entry.ts"
+import { isDevice, TreeOrder, type Entry, type EntryKind, type Xattr } from "./entry.ts"
 
 const FIRST_LINE = '{"format":"imagegrid-index-1"}\n'
 /** A path of 4 KiB and all extended attributes that Linux lets one inode have on common file systems. */
@@ -26,6 +26,8 @@ export type TreeIndex = {
   readonly owners: readonly { readonly uid: number; readonly gid: number; readonly path: ByteString }[]
   /** One path that only root can make, with what it is. */
   readonly privileged: { readonly path: ByteString; readonly what: string } | null
+  /** The first character or block device. */
+  readonly device: ByteString | null
   entries(): IterableIterator<Entry>
 }
 
@@ -66,6 +68,7 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
   const order = new TreeOrder()
   const owners = new Map<string, TreeIndex["owners"][number]>()
   let privileged: TreeIndex["privileged"] = null
+  let device: TreeIndex["device"] = null
   let entryCount = 0
   let fileBytes = 0
   let lastLine = ""
@@ -85,6 +88,7 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
     const owner = `${entry.uid}:${entry.gid}`
     if (!owners.has(owner)) owners.set(owner, { uid: entry.uid, gid: entry.gid, path: entry.path })
     privileged ??= privilegeOf(entry)
+    if (isDevice(entry)) device ??= entry.path
   }
   if (entryCount === 0 || lastLine !== `{"entries":${entryCount},"fileBytes":${fileBytes}}`)
     throw new GridError("INDEX_INVALID", `expected a last line that counts ${entryCount} entries and ${fileBytes} bytes`)
@@ -93,6 +97,7 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
     fileBytes,
     owners: [...owners.values()],
     privileged,
+    device,
     *entries() {
       let number = 0
       for (const line of linesOf(text.subarray(0, end), FIRST_LINE.length)) yield decodeEntry(line.text, (number += 1))
@@ -116,7 +121,7 @@ export function ownershipNeeds(
 }
 
 function privilegeOf(entry: Entry): TreeIndex["privileged"] {
-  if (entry.kind === "char-device" || entry.kind === "block-device") return { path: entry.path, what: "a device" }
+  if (isDevice(entry)) return { path: entry.path, what: "a device" }
   const [name] = entry.xattrs.find(([xattr]) => /^(?:security|trusted)\./.test(xattr)) ?? []
   return name === undefined ? null : { path: entry.path, what: `with the extended attribute ${printable(name)}` }
 }
@@ -138,7 +143,7 @@ function encodeEntry(entry: Entry): string {
     line += `,"size":${entry.size},"sha256":"${entry.sha256}"`
     if (entry.zeroBlocks > 0) line += `,"zeroBlocks":${entry.zeroBlocks}`
   } else if (entry.kind === "symlink" || entry.kind === "hardlink") line += `,"target":"${escapeBytes(entry.target)}"`
-  else if (entry.kind === "char-device" || entry.kind === "block-device") line += `,"major":${entry.major},"minor":${entry.minor}`
+  else if (isDevice(entry)) line += `,"major":${entry.major},"minor":${entry.minor}`
   if (xattrs.length > 0) {
     const pairs = xattrs.map(([name, value]) => `["${escapeBytes(name)}","${bytesOf(value).toString("base64")}"]`)
     line += `,"xattrs":[${pairs.join(",")}]`

@@ -8,26 +8,32 @@ import { once } from "node:events"
 import type { Writable } from "node:stream"
 import { GridError } from "#core/errors.ts"
 import { requireGnuTar, startExtract, type TarOutcome } from "./gnu-tar.ts"
-import { TarFault } from "./tar-fault.ts"
+import { isDevice, type Entry } from "./entry.ts"
+import { quoted, TarFault } from "./tar-fault.ts"
 import { asBuffer, TarReader } from "./tar-stream.ts"
 import { untilAborted } from "./until-aborted.ts"
+
+/** What is done with character and block devices: made as the image has them, or refused. */
+export type DevicePolicy = "make" | "refuse"
 
 export type UnpackParts = {
   /** A directory that exists. */
   readonly target: string
+  /** `refuse`: an archive with a character or block device is refused before tar sees the device, whatever the index said. */
+  readonly devices?: DevicePolicy | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: { bytes: number }) => void) | undefined
 }
 
 /**
  * Resolves when tar has written everything and set every attribute. After a failure the target holds a part of the tree.
- * @throws {GridError} DISK_FULL, EXTRACT_FAILED, NOT_PERMITTED, TOOL_MISSING
+ * @throws {GridError} DEVICE_FORBIDDEN, DISK_FULL, EXTRACT_FAILED, NOT_PERMITTED, TOOL_MISSING
  * @throws what `content` throws, or what `signal` gives as its reason
  */
 export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: UnpackParts): Promise<void> {
   parts.signal?.throwIfAborted()
   await requireGnuTar()
-  const reader = new TarReader({}, { contents: "skip" })
+  const reader = new TarReader(parts.devices === "refuse" ? { entry: refuseDevice } : {}, { contents: "skip" })
   const tar = startExtract(parts.target)
   const gone = new AbortController()
   // Tar may end before it has read all: EPIPE then says less than its own complaint.
@@ -66,6 +72,11 @@ export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: Unpa
     tar.stdin.destroy()
     parts.signal?.removeEventListener("abort", stop)
   }
+}
+
+function refuseDevice(entry: Entry): void {
+  if (isDevice(entry))
+    throw new GridError("DEVICE_FORBIDDEN", `the archive holds ${quoted(entry.path)}, which its index may have kept silent`)
 }
 
 /** False when tar no longer reads. */

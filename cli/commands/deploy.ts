@@ -1,6 +1,6 @@
 /** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
 import { setFlagsFromString } from "node:v8"
-import { deployImage, type DeployEvent } from "#client/deploy.ts"
+import { deployImage, type DeployEvent, type DeployOptions } from "#client/deploy.ts"
 import { defaultUsefulness, type SeedUntil } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
@@ -15,6 +15,8 @@ type Options = {
   readonly seedUntil?: string
   readonly usefulAbove?: string
   readonly usefulOver?: string
+  /** False when --no-devices was given. */
+  readonly devices?: boolean
 }
 
 /**
@@ -29,10 +31,11 @@ export default async function run(context: CommandContext, [image]: readonly str
   setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
   const query = imageQuery(image ?? "")
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
-  const deployment = {
+  const deployment: DeployOptions = {
     query,
     target: options.target,
     stage: options.stage ?? null,
+    devices: options.devices === false ? "refuse" : "make",
     seedUntil: seedUntilOf(options.seedUntil ?? "useful"),
     usefulness: {
       belowBytesPerSecond:

@@ -5,25 +5,7 @@ import { test } from "node:test"
 import { GridError } from "#core/errors.ts"
 import { unpackTree } from "#image/unpack.ts"
 import { chunksOf, temporaryDirectory } from "./support.ts"
-
-/** One ustar entry; `type` as in POSIX.1-2017. */
-function entry(name: string, type: string, options: { link?: string; content?: string; mode?: string } = {}): Buffer {
-  const content = Buffer.from(options.content ?? "")
-  const block = Buffer.alloc(512)
-  block.write(name, 0, 100, "latin1")
-  block.write(options.mode ?? "0000755", 100)
-  block.write("0000000", 108)
-  block.write("0000000", 116)
-  block.write(content.length.toString(8).padStart(11, "0"), 124)
-  block.write("00000000001", 136)
-  block.write(" ".repeat(8), 148)
-  block.write(type, 156)
-  block.write(options.link ?? "", 157, 100, "latin1")
-  block.write("ustar\u000000", 257, "latin1")
-  const sum = block.reduce((total, byte) => total + byte, 0)
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1")
-  return Buffer.concat([block, content, Buffer.alloc((512 - (content.length % 512)) % 512)])
-}
+import { END, entry, TOP } from "./tar-entries.ts"
 
 function pax(records: Record<string, string>): Buffer {
   const body = Object.entries(records)
@@ -36,9 +18,6 @@ function pax(records: Record<string, string>): Buffer {
     .join("")
   return entry("./PaxHeaders/x", "x", { content: body })
 }
-
-const TOP = entry("./", "5")
-const END = Buffer.alloc(1024)
 
 const attacks: [what: string, ...entries: Buffer[]][] = [
   ["a name that climbs out", TOP, entry("./../escaped", "0", { content: "evil" })],
