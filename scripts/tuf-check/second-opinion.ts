@@ -77,7 +77,7 @@ async function siteHistory(work: string): Promise<CatalogFiles[]> {
   }
   const publish = async (image: string) => {
     const parts = { ...(await partsOf(home)), random: randomBytes, signal: new AbortController().signal }
-    await publishImage(parts, { directory: tree, ref: imageRef(image), group: DEFAULT_GROUP })
+    await publishImage(parts, { directory: tree, ref: imageRef(image), groups: [DEFAULT_GROUP] })
     await keep()
   }
   const change = async (edits: Edits) => {
