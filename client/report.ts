@@ -18,9 +18,11 @@ export async function deployAndReport(parts: DeployParts, options: DeployOptions
   const image = formatImageRef(refOf(findImage(member.catalogs.requireFresh(), options.query)))
   const startedMs = member.clock.nowMs()
   let traffic: Pick<DeployReport, "bytes" | "fromServers" | "fromClients"> = {}
-  let sent: Promise<void> | null = null
+  const sent: Promise<void>[] = []
   const report = (ending: Pick<DeployReport, "event" | "code">) => {
-    sent ??= sendReport(member, { ...ending, image, tookMs: Math.max(0, member.clock.nowMs() - startedMs), ...traffic })
+    // Whatever follows, one deploy has one ending.
+    if (sent.length > 0) return
+    sent.push(sendReport(member, { ...ending, image, tookMs: Math.max(0, member.clock.nowMs() - startedMs), ...traffic }))
   }
   const watch = (event: DeployEvent) => {
     if (event.event === "downloaded") traffic = { bytes: event.bytes, fromServers: event.fromOrigins, fromClients: event.fromClients }
@@ -35,7 +37,7 @@ export async function deployAndReport(parts: DeployParts, options: DeployOptions
     if (code !== "INTERRUPTED") report({ event: "failed", code })
     throw error
   } finally {
-    await sent
+    await Promise.all(sent)
   }
 }
 

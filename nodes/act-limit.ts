@@ -10,7 +10,7 @@ export class ActLimit {
   #endsAtMs = 0
 
   /** Counts one more. @throws {GridError} API_REFUSED */
-  require(memberId: string, nowMs: number): void {
+  count(memberId: string, nowMs: number): void {
     if (nowMs >= this.#endsAtMs) {
       this.#counts.clear()
       this.#endsAtMs = nowMs + HOUR_MS

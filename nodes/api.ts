@@ -171,7 +171,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       const invite = callerOf(request, ["invite"]) as InviteCertificate
       const answer = await issuing().join(invite, request.body)
       const memberId = memberIdOf(request.body.signingKey)
-      limit.require(memberId, member.clock.nowMs())
+      limit.count(memberId, member.clock.nowMs())
       const { role, groups } = invite
       const actor: AuditEvent["actor"] = { kind: "invite", ids: [invite.inviteId] }
       await audit.append([{ event: "joined", actor, from: request.ip, what: { memberId, role, groups: groups.join(" ") } }])
@@ -185,7 +185,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     route("Renews the caller's certificate.", ALL_MEMBERS, { body: RenewRequest, answer: MembershipAnswer }),
     async (request) => {
       const caller = callerOf(request, ALL_MEMBERS) as MemberCertificate
-      limit.require(caller.memberId, member.clock.nowMs())
+      limit.count(caller.memberId, member.clock.nowMs())
       const answer = await issuing().renew(caller, request.body)
       await audit.append([{ event: "renewed", actor: memberActor(caller), from: request.ip, what: { role: caller.role } }])
       parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
@@ -235,7 +235,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     route("Says how a deploy of the caller ended.", ["client"], { body: DeployReport }),
     async (request) => {
       const caller = callerOf(request, ["client"]) as MemberCertificate
-      limit.require(caller.memberId, member.clock.nowMs())
+      limit.count(caller.memberId, member.clock.nowMs())
       const { event, ...what } = request.body
       const name = event === "deployed" ? "deployed" : "deploy-failed"
       await audit.append([{ event: name, actor: memberActor(caller), from: request.ip, what }])

@@ -189,7 +189,7 @@ export class AuditLog {
     const { home } = this.#parts
     const current = await endOf(home.path(CURRENT))
     let [last, file] = [current?.last ?? null, home.path(CURRENT)]
-    for (const position of (await this.#continued()).reverse()) {
+    for (const position of (await this.#continued()).toReversed()) {
       if (last !== null) break
       file = home.path(continuedName(position))
       last = (await endOf(file))?.last ?? null

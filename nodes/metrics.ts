@@ -21,7 +21,6 @@ export type Measured = {
 export function gaugesOf({ catalog, certificateExpiresAtMs, layersHeld, audit, nowMs }: Measured): Gauge[] {
   const { roles } = catalog
   const secondsTo = (atMs: number) => (atMs - nowMs) / 1_000
-  const one = (name: string, help: string, value: number): Gauge => ({ name, help, samples: [{ value }] })
   const signedAtMs = (roles.find(({ name }) => name === "timestamp")?.expiresAtMs ?? nowMs) - defaultLifetimes.timestamp
   return [
     {
@@ -45,6 +44,10 @@ export function gaugesOf({ catalog, certificateExpiresAtMs, layersHeld, audit, n
     one("imagegrid_audit_entries", "Entries of this server's audit log.", audit.entries),
     one("imagegrid_audit_holds", "1 while nothing was found to be wrong with the audit log, else 0.", audit.fault === null ? 1 : 0),
   ]
+}
+
+function one(name: string, help: string, value: number): Gauge {
+  return { name, help, samples: [{ value }] }
 }
 
 export function formatMetrics(gauges: readonly Gauge[]): string {

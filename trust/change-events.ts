@@ -73,8 +73,7 @@ const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>(["authorities", "poi
 
 function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
   const events: Happening[] = []
-  const authorities = (site: SiteDocument) => site.authorities.map((der) => digestOf(Buffer.from(der, "base64")))
-  events.push(...ringEvents("authority", authorities(before), authorities(after)))
+  events.push(...ringEvents("authority", authorityDigests(before), authorityDigests(after)))
   events.push(...ringEvents("network-key", before.networkKeys, after.networkKeys))
   if (before.pointerKey !== after.pointerKey) events.push({ event: "pointer-key-changed", what: { key: after.pointerKey } })
   events.push(...groupEvents(before, after))
@@ -84,6 +83,10 @@ function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
     if (!TOLD_FIELDS.has(field) && JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       events.push({ event: "site-changed", what: { field } })
   return events
+}
+
+function authorityDigests({ authorities }: SiteDocument): string[] {
+  return authorities.map((der) => digestOf(Buffer.from(der, "base64")))
 }
 
 /** Of a list whose first is in force, by digests. */
@@ -145,14 +148,17 @@ function publisherEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent
 }
 
 function grantEvents(path: string, before: readonly Grant[], after: readonly Grant[]): Happening[] {
-  const named = ({ group, generation }: Grant) => `${group} ${generation}`
   const sealed = new Set(before.map((grant) => grant.sealed))
-  const kept = new Set(after.map(named))
+  const kept = new Set(after.map(groupKeyOf))
   const details = ({ group, generation }: Grant) => ({ image: imageOf(path), group, generation })
   return [
     ...after.filter((grant) => !sealed.has(grant.sealed)).map((grant) => ({ event: "granted", what: details(grant) })),
-    ...before.filter((grant) => !kept.has(named(grant))).map((grant) => ({ event: "ungranted", what: details(grant) })),
+    ...before.filter((grant) => !kept.has(groupKeyOf(grant))).map((grant) => ({ event: "ungranted", what: details(grant) })),
   ]
+}
+
+function groupKeyOf({ group, generation }: Grant): string {
+  return `${group} ${generation}`
 }
 
 function grantsIn(files: CatalogFiles, path: string): readonly Grant[] {

@@ -29,8 +29,8 @@ export class TestSite implements AsyncDisposable {
     this.#server = server
   }
 
-  static async start(clock: Clock = systemClock): Promise<TestSite> {
-    const directory = mkdtempSync(join(tmpdir(), "imagegrid-site-"))
+  static async start(clock: Clock = systemClock, parent: string = tmpdir()): Promise<TestSite> {
+    const directory = mkdtempSync(join(parent, "imagegrid-site-"))
     const parts = { clock: systemClock, random: randomBytes }
     const options = {
       directory: join(directory, "server"),
