@@ -72,6 +72,8 @@ export class AuditLog {
   #waiting: Waiting[] = []
   #writing = false
   #head: ChainHead | null = null
+  /** Cut off from a broken end, and not recorded yet: the disk may have had no room for that. */
+  #cutBytes = 0
   #fault: string | null = null
 
   constructor(parts: AuditLogParts, options: AuditLogOptions = {}) {
@@ -89,12 +91,15 @@ export class AuditLog {
     return this.#fault
   }
 
-  /** Mends the end of a log that a crash has cut, then checks all of it. A fault is kept, told by `fault`, and changes nothing else. */
-  async start(): Promise<AuditCheck> {
-    await this.#append([])
-    const check = await this.check()
-    if (check.fault !== null) this.#blame(describeFault(check.fault))
-    return check
+  /** Mends the end of a log that a crash has cut, then checks all of it. Never throws: what is wrong is told by `fault`, and keeps no server from serving. */
+  async start(): Promise<void> {
+    try {
+      await this.#append([])
+      const { fault } = await this.check()
+      if (fault !== null) this.#blame(describeFault(fault))
+    } catch (error) {
+      this.#blame(`it could not be checked at the start: ${reasonOf(error)}`)
+    }
   }
 
   /**
@@ -149,15 +154,17 @@ export class AuditLog {
     const { home, clock } = this.#parts
     using _ = await this.#lock()
     const { head, wholeBytes, tornBytes } = await this.#look()
+    this.#cutBytes = Math.max(this.#cutBytes, tornBytes)
     const repaired: AuditEvent = {
       event: "log-repaired",
       actor: { kind: "member", ids: [home.memberId] },
       from: null,
-      what: { file: CURRENT, cutBytes: tornBytes },
+      what: { file: CURRENT, cutBytes: this.#cutBytes },
     }
-    const written = chainLines(head, tornBytes > 0 ? [repaired, ...events] : events, clock.nowMs())
+    const written = chainLines(head, this.#cutBytes > 0 ? [repaired, ...events] : events, clock.nowMs())
     if (written.bytes.length === 0) return
     await this.#write(written.bytes, wholeBytes)
+    this.#cutBytes = 0
     this.#head = written.head
   }
 

@@ -163,9 +163,9 @@ export class ImageServer implements AsyncDisposable {
       state.forgetExpiredClaims(clock.nowMs())
       if (home.role === "server") await renewWhereNeeded()
       await exchange()
+      await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
       await audit.head()
       await lookAtFellows({ member, state, audit })
-      await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
     }
     let upkeepUnderWay: Promise<void> | null = null
     const runUpkeep = () => {

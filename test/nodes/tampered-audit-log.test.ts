@@ -3,11 +3,12 @@ import assert from "node:assert/strict"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test, type TestContext } from "node:test"
+import { systemClock } from "../../core/clock.ts"
 import { chainLines, hashOf, type AuditEntry } from "../../nodes/audit-entry.ts"
 import { contradiction } from "../../nodes/audit-heads.ts"
-import { describeFault } from "../../nodes/audit-log.ts"
+import { AuditLog, describeFault } from "../../nodes/audit-log.ts"
 import { temporaryDirectory } from "../store/torrents.ts"
-import { auditLog, eventOf, linesIn } from "./audit-home.ts"
+import { auditHome, auditLog, eventOf, linesIn } from "./audit-home.ts"
 
 async function tampered(context: TestContext, change: (lines: string[]) => string[]): Promise<{ directory: string; found: string }> {
   const directory = temporaryDirectory(context)
@@ -75,7 +76,7 @@ test("a broken log is found at the start, is not touched, and goes on behind the
   const { directory } = await tampered(context, (lines) => lines.toSpliced(1, 1))
   const before = readFileSync(join(directory, "audit.jsonl"))
   const log = auditLog(directory)
-  assert.equal((await log.start()).fault?.line, 2)
+  await log.start()
   assert.match(log.fault ?? "", /line 2: it is entry 3/)
   assert.ok(readFileSync(join(directory, "audit.jsonl")).equals(before))
   await log.append([eventOf("later", 1)])
@@ -94,11 +95,15 @@ test("a last line that is no entry keeps its place: the next one goes on behind 
 
 test("a log that is cut while its server runs is noticed at the next look, and the server is told once", async (context) => {
   const directory = temporaryDirectory(context)
-  const log = auditLog(directory)
+  const told: string[] = []
+  const log = new AuditLog({ home: auditHome(directory), clock: systemClock, onFault: (fault) => told.push(fault) })
   for (let number = 1; number <= 5; number++) await log.append([eventOf("a", number)])
   writeFileSync(join(directory, "audit.jsonl"), `${linesIn(directory).slice(0, 3).join("\n")}\n`)
   await log.append([eventOf("later", 1)])
   assert.match(log.fault ?? "", /entry 5 was the last, and now another entry 3 is/)
+  writeFileSync(join(directory, "audit.jsonl"), `${linesIn(directory).slice(0, 2).join("\n")}\n`)
+  await log.append([eventOf("later", 2)])
+  assert.deepEqual(told, [log.fault])
   assert.equal((await log.check()).fault, null, "by itself the shorter chain holds")
 })
 

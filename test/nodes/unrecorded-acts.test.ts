@@ -1,7 +1,7 @@
 /** The danger: a full disk lets things be done that no log tells of. Most needs root, for a small file system of its own. */
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test, type TestContext } from "node:test"
@@ -12,7 +12,7 @@ import { CATALOG_BYTES_MAX, routes } from "../../core/wire.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { TestSite } from "../member/site.ts"
-import { auditLog, eventOf } from "./audit-home.ts"
+import { auditLog, entriesOf, eventOf } from "./audit-home.ts"
 
 const skip = process.getuid?.() !== 0 && "needs root to mount a small file system"
 
@@ -65,6 +65,35 @@ test(
     assert.equal(log.fault, null)
   },
 )
+
+test("a cut line that is mended on a full disk is recorded as soon as there is room", { skip }, async (context) => {
+  const directory = smallFileSystem(context)
+  const path = join(directory, "audit.jsonl")
+  const pad = (characters: number) => ({ ...eventOf("a", 1), what: { pad: "x".repeat(characters) } })
+  await auditLog(directory).append([pad(0)])
+  // The second line ends 50 bytes before the file's block does.
+  await auditLog(directory).append([pad(4_096 - 50 - 2 * statSync(path).size)])
+  assert.equal(statSync(path).size, 4_096 - 50)
+  appendFileSync(path, '{"seq":3,')
+  fill(join(directory, "ballast"))
+  const log = auditLog(directory)
+  await log.start()
+  assert.match(log.fault ?? "", /bytes free and \d+ bytes more are needed/)
+  await assert.rejects(log.append([eventOf("a", 2)]), { code: "DISK_FULL" })
+  rmSync(join(directory, "ballast"))
+  await log.append([eventOf("a", 2)])
+  const entries = await entriesOf(log)
+  assert.deepEqual(
+    entries.map(({ event, what }) => [event, what["cutBytes"]]),
+    [
+      ["joined", undefined],
+      ["joined", undefined],
+      ["log-repaired", 9],
+      ["joined", undefined],
+    ],
+  )
+  assert.equal((await log.check()).fault, null)
+})
 
 test(
   "a server without room renews nobody and takes no report, and a running one without room makes no invite",
