@@ -51,6 +51,21 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/server-run.ts"),
   },
   {
+    name: "audit",
+    group: SITE,
+    summary: "lists who published, let in, revoked and deployed what, as this server wrote it down",
+    arguments: [],
+    options: [
+      { flags: "--verify", description: "check that the log is whole, and is what the other servers saw of it" },
+      { flags: "--since <TIME>", description: "from then on: 2026-11-23, 2026-11-23T10:00Z, or how long ago, such as 24h" },
+      { flags: "--event <EVENT>", description: "these alone, such as published, joined or deployed" },
+    ],
+    examples: ["imagegrid audit --home /var/lib/imagegrid --since 24h", "imagegrid audit --verify --home /var/lib/imagegrid"],
+    exitNotes: "With --verify 65 (AUDIT_BROKEN) when the log was changed or cut.",
+    home: "needed",
+    load: () => import("./commands/audit.ts"),
+  },
+  {
     name: "invite",
     group: MEMBERS,
     summary: "prints one string that lets a machine join",

@@ -45,3 +45,15 @@ export function byteCount(option: string, text: string): number {
     throw new GridError("USAGE", `${option} is a size such as 500KB, 64KiB or 1MiB, not ${JSON.stringify(text.slice(0, 40))}`)
   return Number(match[1]) * unit
 }
+
+/** Reads a date such as `2026-11-23`, a time of it such as `2026-11-23T10:00Z`, or how long ago: `24h`, `7d`. @throws {GridError} USAGE */
+export function momentMs(option: string, text: string, nowMs: number): number {
+  if (/^\d{1,9}[smhd]$/.test(text)) return nowMs - durationMs(option, text, nowMs)
+  const atMs = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text) ? Date.parse(text) : NaN
+  if (Number.isNaN(atMs))
+    throw new GridError(
+      "USAGE",
+      `${option} is a date such as 2026-11-23 or 2026-11-23T10:00Z, or how long ago, such as 24h or 7d, not ${JSON.stringify(text.slice(0, 40))}`,
+    )
+  return atMs
+}

@@ -11,6 +11,7 @@ export const CATALOG_BYTES_MAX = 64 * 1024 * 1024
 export const routes = {
   health: "/healthz",
   description: "/openapi.json",
+  metrics: "/metrics",
   status: "/v1/status",
   catalog: "/v1/catalog",
   join: "/v1/join",
@@ -19,6 +20,9 @@ export const routes = {
   claims: "/v1/claims",
   publications: "/v1/publications",
   hints: "/v1/hints",
+  reports: "/v1/reports",
+  auditHead: "/v1/audit/head",
+  auditSeen: "/v1/audit/seen",
 } as const
 
 const strict = { additionalProperties: false } as const
@@ -134,11 +138,52 @@ export const ServerStatus = Type.Object(
     catalogExpiresAtMs: WholeNumber,
     /** Layers that this server holds whole and seeds. */
     layers: Type.Array(Type.Object({ infohash: Hex20, sealedSha256: Digest, sealedBytes: WholeNumber }, strict), { maxItems: 100_000 }),
+    /** How many entries its audit log has, and what does not hold in it; null when all does. */
+    audit: Type.Object({ entries: WholeNumber, fault: Type.Union([Type.String({ maxLength: 2_000 }), Type.Null()]) }, strict),
     clockMs: WholeNumber,
   },
   strict,
 )
 export type ServerStatus = Static<typeof ServerStatus>
+
+/** A client says how a deploy ended. Its word alone, and written down as such. */
+export const DeployReport = Type.Object(
+  {
+    event: Type.Union([Type.Literal("deployed"), Type.Literal("failed")]),
+    /** `NAME:VERSION`. */
+    image: Type.String({ pattern: "^[a-z0-9][a-z0-9._/-]{0,127}:[a-z0-9][a-z0-9._-]{0,63}$" }),
+    tookMs: WholeNumber,
+    /** Sealed bytes of the image, and how many of them came from whom; absent where it did not get so far. */
+    bytes: Type.Optional(WholeNumber),
+    fromServers: Type.Optional(WholeNumber),
+    fromClients: Type.Optional(WholeNumber),
+    /** Of a failure: the code of the refusal, or INTERNAL. */
+    code: Type.Optional(Type.String({ pattern: "^[A-Z_]{1,64}$" })),
+  },
+  strict,
+)
+export type DeployReport = Static<typeof DeployReport>
+
+/** How long a server's audit log is and what its last line hashes to, signed with its member key (nodes/audit-heads.ts). */
+export const AuditHead = Type.Object(
+  {
+    memberId: Hex16,
+    /** Number of the last entry, 0 for none, and SHA-256 of its line. */
+    seq: WholeNumber,
+    hash: Hex32,
+    /** Unix ms of the signing. */
+    atMs: WholeNumber,
+    /** Ed25519, base64. */
+    signature: Base64(100),
+  },
+  strict,
+)
+export type AuditHead = Static<typeof AuditHead>
+
+/** Heads of one fellow that are told of at once; more are not kept (nodes/state.ts). */
+export const AUDIT_HEADS_MAX = 10_000
+/** What a server saw of the caller's audit log, the oldest first. */
+export const AuditHeads = Type.Object({ heads: Type.Array(AuditHead, { maxItems: AUDIT_HEADS_MAX }) }, strict)
 
 /** Every refusal of the API: a code of core/errors.ts and a sentence. */
 export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detail: Type.String({ maxLength: 2_000 }) }, strict)
@@ -148,4 +193,6 @@ export const readMemberSecrets = reader(MemberSecrets, "REQUEST_INVALID", "membe
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
+export const readAuditHead = reader(AuditHead, "REQUEST_INVALID", "audit head")
+export const readAuditHeads = reader(AuditHeads, "REQUEST_INVALID", "audit heads")
 export const readRefusal = reader(Refusal, "REQUEST_INVALID", "refusal")

@@ -11,6 +11,7 @@ import { mergeCatalogs } from "#trust/merge.ts"
 import { refreshTimestamp, seedsInForce, type OnlineSeeds } from "#trust/online-roles.ts"
 import type { Admission } from "#crypto/admission.ts"
 import { signingKeyFromSeed, sign } from "#crypto/identity.ts"
+import { formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
@@ -41,7 +42,12 @@ export type CatalogKeeperParts = {
   readonly network: { readonly swarm: Swarm; readonly dht: Dht } | null
   /** The online keys, in a server; asked for at each use, because they are replaced while it runs. */
   readonly online: () => OnlineSecrets | null
+  /** Where each change is written down before it is in force; null where nobody keeps a record. */
+  readonly recordChange: RecordChange | null
 }
+
+/** @param from where the newer files came from; null where that can't be told. A change that can't be recorded is not taken. */
+export type RecordChange = (before: CatalogFiles, after: CatalogFiles, from: string | null) => Promise<void>
 
 export class CatalogKeeper {
   readonly #parts: CatalogKeeperParts
@@ -91,12 +97,12 @@ export class CatalogKeeper {
   }
 
   /** Takes a catalog from elsewhere if it is newer than what is kept. Resolves with whether it was. @throws {GridError} CATALOG_* */
-  async consider(bytes: Buffer): Promise<boolean> {
+  async consider(bytes: Buffer, from: string | null): Promise<boolean> {
     if (bytes.length > CATALOG_BYTES_MAX)
       throw new GridError("CATALOG_INVALID", `${bytes.length} bytes, at most ${CATALOG_BYTES_MAX} are taken`)
     if (bytes.equals(this.#bytes)) return false
     const files = await unpackCatalog(bytes)
-    return this.#change((nowMs) => {
+    return this.#change(from, (nowMs) => {
       const online = this.#parts.online()
       const mine = this.#catalog.files
       if (online !== null) {
@@ -109,17 +115,17 @@ export class CatalogKeeper {
   }
 
   /** A server takes what people signed. @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, SIGNATURES_MISSING, IMAGE_EXISTS, KEY_MISSING */
-  async apply(change: Change): Promise<void> {
+  async apply(change: Change, from: string | null): Promise<void> {
     const online = this.#parts.online()
     if (online === null) throw new GridError("KEY_MISSING", "only a server with the site's online keys takes changes")
-    await this.#change((nowMs) => applyChange({ files: this.#catalog.files, change, online: seedsFrom(online), nowMs }))
+    await this.#change(from, (nowMs) => applyChange({ files: this.#catalog.files, change, online: seedsFrom(online), nowMs }))
   }
 
   /** A server signs a fresh timestamp when less than half of the old one's life is left. */
   async keepFresh(halfLifeMs: number): Promise<void> {
     const online = this.#parts.online()
     if (online === null) return
-    await this.#change((nowMs) => {
+    await this.#change(null, (nowMs) => {
       const { files, roles } = this.#catalog
       const endsAtMs = roles.find(({ name }) => name === "timestamp")?.expiresAtMs ?? 0
       const seeds = seedsFrom(online)(newestRoot(files))
@@ -133,7 +139,7 @@ export class CatalogKeeper {
     const servers = directory.contacts("api")
     const asked = servers.map(async (server) => {
       const bytes = await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) })
-      await this.consider(bytes)
+      await this.consider(bytes, formatAddress(server))
     })
     asked.push(this.#fromPointer(signal))
     const results = await Promise.allSettled(asked)
@@ -155,7 +161,7 @@ export class CatalogKeeper {
     if (item === null) throw new GridError("SEEDERS_MISSING", "no node of the DHT knows the catalog's pointer")
     if (item.seq > this.#catalog.seq) {
       const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS)
-      await this.consider(await this.#fetch(item.infohash, signal === undefined ? timeout : AbortSignal.any([signal, timeout])))
+      await this.consider(await this.#fetch(item.infohash, signal === undefined ? timeout : AbortSignal.any([signal, timeout])), null)
     }
     network.dht.hold(item)
   }
@@ -179,7 +185,7 @@ export class CatalogKeeper {
     }
   }
 
-  async #change(decide: (nowMs: number) => CatalogFiles): Promise<boolean> {
+  async #change(from: string | null, decide: (nowMs: number) => CatalogFiles): Promise<boolean> {
     const change = this.#turn.then(async () => {
       const nowMs = this.#parts.clock.nowMs()
       const files = decide(nowMs)
@@ -187,6 +193,7 @@ export class CatalogKeeper {
       // Whether it is current was judged where it came from; a server also keeps what has expired, until people sign it anew.
       const catalog = openCatalog(files, { trusted: this.#catalog.files }, nowMs, { expiry: "ignore" })
       const bytes = await packCatalog(files)
+      await this.#parts.recordChange?.(this.#catalog.files, files, from)
       await this.#parts.home.saveCatalog(bytes)
       this.#catalog = catalog
       this.#bytes = bytes

@@ -12,7 +12,7 @@ import { LayerStore } from "#store/layer-store.ts"
 import { Dht, readDhtState } from "#swarm/dht.ts"
 import { Swarm } from "#swarm/swarm.ts"
 import { ApiClient } from "./api-client.ts"
-import { authoritiesOf, CatalogKeeper } from "./catalog-keeper.ts"
+import { authoritiesOf, CatalogKeeper, type RecordChange } from "./catalog-keeper.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
 import { networkKeyOf } from "./network-keys.ts"
@@ -27,7 +27,13 @@ const DHT_STATE_BYTES_MAX = 1024 * 1024
 const UPKEEP_INTERVAL_MS = 60_000
 const RENEWALS_SPREAD_MS = 5_000
 
-export type MemberParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
+export type MemberParts = {
+  readonly home: Home
+  readonly clock: Clock
+  readonly log: Log
+  /** Where a server writes down each change of the catalog. */
+  readonly recordChange?: RecordChange
+}
 export type MemberOptions = {
   readonly swarm?: Address
   readonly dht?: Address
@@ -123,7 +129,17 @@ export class Member {
     }
     let member: Member | null = null
     const catalogs = await CatalogKeeper.open(
-      { home, clock, log, admission, api, directory, network, online: () => member?.secrets.online ?? secrets.online ?? null },
+      {
+        home,
+        clock,
+        log,
+        admission,
+        api,
+        directory,
+        network,
+        online: () => member?.secrets.online ?? secrets.online ?? null,
+        recordChange: parts.recordChange ?? null,
+      },
       { catalog, bytes },
     )
     member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)

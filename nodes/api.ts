@@ -13,8 +13,11 @@ import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
   API_BODY_BYTES_MAX,
+  AuditHead,
+  AuditHeads,
   ClaimAnswer,
   ClaimRequest,
+  DeployReport,
   Hint,
   JoinRequest,
   MembershipAnswer,
@@ -26,6 +29,11 @@ import {
   ServerStatus,
 } from "#core/wire.ts"
 import type { Member } from "#member/member.ts"
+import { ActLimit } from "./act-limit.ts"
+import { signAuditHead } from "./audit-heads.ts"
+import type { AuditEvent } from "./audit-entry.ts"
+import type { AuditLog } from "./audit-log.ts"
+import { METRICS_TYPE } from "./metrics.ts"
 import type { Issuer } from "./issuer.ts"
 
 const CONNECTIONS_MAX = 2_000
@@ -40,9 +48,15 @@ export type ApiParts = {
   /** Null in a mirror, which issues nothing. */
   readonly issuer: Issuer | null
   readonly logger: Logger
+  /** What is done here for others is written down before it is answered. */
+  readonly audit: AuditLog
+  /** What this server saw of a fellow's audit log. */
+  readonly headsSeen: (memberId: string) => readonly AuditHead[]
   readonly status: () => ServerStatus
+  /** In the text format that Prometheus reads. */
+  readonly metrics: () => string
   /** Takes a change that people signed, with the layers of new images in the store. */
-  readonly apply: (publication: Publication) => Promise<void>
+  readonly apply: (publication: Publication, from: string) => Promise<void>
   /** A fellow says that it has a newer catalog. */
   readonly hinted: (catalogSeq: number) => void
 }
@@ -141,7 +155,8 @@ function mayStay(member: Member, socket: TLSSocket): boolean {
 }
 
 function addRoutes(api: FastifyInstance, parts: ApiParts): void {
-  const { member } = parts
+  const { member, audit } = parts
+  const limit = new ActLimit()
   const issuing = (): Issuer => {
     if (parts.issuer !== null) return parts.issuer
     throw new GridError("ROLE_WRONG", "this is a mirror, which issues nothing and takes no changes; ask a server of the site")
@@ -177,6 +192,10 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       const invite = callerOf(request, ["invite"]) as InviteCertificate
       const answer = await issuing().join(invite, request.body)
       const memberId = memberIdOf(request.body.signingKey)
+      limit.count(memberId, member.clock.nowMs())
+      const { role, groups } = invite
+      const actor: AuditEvent["actor"] = { kind: "invite", ids: [invite.inviteId] }
+      await audit.append([{ event: "joined", actor, from: request.ip, what: { memberId, role, groups: groups.join(" ") } }])
       parts.logger.info({ memberId, inviteId: invite.inviteId, role: invite.role, from: request.ip }, "member joined")
       return answer
     },
@@ -187,7 +206,9 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     route("Renews the caller's certificate.", ALL_MEMBERS, { body: RenewRequest, answer: MembershipAnswer }),
     async (request) => {
       const caller = callerOf(request, ALL_MEMBERS) as MemberCertificate
+      limit.count(caller.memberId, member.clock.nowMs())
       const answer = await issuing().renew(caller, request.body)
+      await audit.append([{ event: "renewed", actor: memberActor(caller), from: request.ip, what: { role: caller.role } }])
       parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
       return answer
     },
@@ -226,10 +247,47 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     { ...route("Takes a change of signed metadata.", ["server"], { body: Publication }), bodyLimit: PUBLICATION_BYTES_MAX },
     async (request) => {
       issuing()
-      await parts.apply(request.body)
+      await parts.apply(request.body, request.ip)
       return {}
     },
   )
+
+  api.post<{ Body: DeployReport }>(
+    routes.reports,
+    route("Says how a deploy of the caller ended.", ["client"], { body: DeployReport }),
+    async (request) => {
+      const caller = callerOf(request, ["client"]) as MemberCertificate
+      limit.count(caller.memberId, member.clock.nowMs())
+      const { event, ...what } = request.body
+      const name = event === "deployed" ? "deployed" : "deploy-failed"
+      await audit.append([{ event: name, actor: memberActor(caller), from: request.ip, what }])
+      return {}
+    },
+  )
+
+  api.get(
+    routes.auditHead,
+    route("How long this server's audit log is, signed.", ALL_SERVERS, { answer: AuditHead }),
+    async (): Promise<AuditHead> => {
+      const { memberId, identity } = member.home
+      const { seq, hash } = await audit.head()
+      return signAuditHead({ memberId, seq, hash, atMs: member.clock.nowMs() }, identity.signing)
+    },
+  )
+
+  api.get(
+    routes.auditSeen,
+    route("What this server saw of the caller's audit log.", ALL_SERVERS, { answer: AuditHeads }),
+    async (request) => ({ heads: parts.headsSeen((callerOf(request, ALL_SERVERS) as MemberCertificate).memberId) }),
+  )
+
+  api.get(routes.metrics, route("Figures for Prometheus.", ALL_MEMBERS, {}), async (_request, reply) =>
+    reply.type(METRICS_TYPE).send(parts.metrics()),
+  )
+}
+
+function memberActor({ memberId }: MemberCertificate): AuditEvent["actor"] {
+  return { kind: "member", ids: [memberId] }
 }
 
 function asRefusal(error: unknown): GridError | null {

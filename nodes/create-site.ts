@@ -13,6 +13,7 @@ import type { SiteDocument } from "#core/documents.ts"
 import { groupName, type GroupName, type SiteName } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { Home, keysDirectory } from "#member/home.ts"
+import { AuditLog } from "./audit-log.ts"
 import { saveKeyFile } from "./key-ring.ts"
 import { BACKDATE_MS, issueMemberCertificate } from "./issuer.ts"
 
@@ -103,7 +104,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
   for (const [position, key] of keys.root.entries()) await write(count === 1 ? "root" : `root-${position + 1}`, key)
   await write("targets", keys.targets)
   await write("publisher", keys.publisher)
-  return Home.create(options.directory, {
+  const home = await Home.create(options.directory, {
     site,
     role: "server",
     rootDigest: rootDigest(files),
@@ -115,6 +116,15 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     catalogBytes: await packCatalog(files),
     createdAtMs: nowMs,
   })
+  await new AuditLog({ home, clock: parts.clock }).append([
+    {
+      event: "site-created",
+      actor: { kind: "member", ids: [home.memberId] },
+      from: null,
+      what: { site, rootDigest: home.rootDigest, groups: groups.map(({ name }) => name).join(" ") },
+    },
+  ])
+  return home
 }
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex")

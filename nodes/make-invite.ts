@@ -11,6 +11,7 @@ import type { Home } from "#member/home.ts"
 import { networkKeyOf } from "#member/network-keys.ts"
 import { distinct, ServerDirectory } from "#member/server-directory.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
+import { AuditLog } from "./audit-log.ts"
 import { authorityOf } from "./authority.ts"
 import { groupOf } from "./groups.ts"
 import { issueInviteCertificate } from "./issuer.ts"
@@ -71,7 +72,12 @@ export async function makeInvite(
     api: api.slice(0, ADDRESSES_MAX),
     dht: dht.slice(0, ADDRESSES_MAX),
   })
-  return { text, inviteId, expiresAtMs: nowMs + options.lifeMs }
+  const expiresAtMs = nowMs + options.lifeMs
+  const { role, group, uses } = options
+  await new AuditLog({ home, clock }).append([
+    { event: "invited", actor: { kind: "member", ids: [home.memberId] }, from: null, what: { inviteId, role, group, uses, expiresAtMs } },
+  ])
+  return { text, inviteId, expiresAtMs }
 }
 
 /** Where this server said last that it answers. */

@@ -14,6 +14,8 @@ import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import type { HomeLock } from "#store/home-lock.ts"
+import { changeEvents } from "./audit-entry.ts"
+import { AuditLog } from "./audit-log.ts"
 import { encodePublication } from "./publication.ts"
 
 export type OwnServerParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
@@ -46,7 +48,10 @@ export async function submitChange(parts: OwnServerParts, change: Change): Promi
   try {
     const { catalog } = await storedCatalog(home, clock.nowMs())
     const online = seedsFrom(await home.onlineKeys())
-    await home.saveCatalog(await packCatalog(applyChange({ files: catalog.files, change, online, nowMs: clock.nowMs() })))
+    const files = applyChange({ files: catalog.files, change, online, nowMs: clock.nowMs() })
+    const bytes = await packCatalog(files)
+    await new AuditLog({ home, clock }).append(changeEvents(catalog.files, files, null))
+    await home.saveCatalog(bytes)
   } finally {
     held.release()
   }

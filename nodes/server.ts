@@ -7,14 +7,19 @@ import { GridError, reasonOf } from "#core/errors.ts"
 import { groupsOf } from "#core/groups.ts"
 import type { ServerStatus } from "#core/wire.ts"
 import type { Home } from "#member/home.ts"
+import type { RecordChange } from "#member/catalog-keeper.ts"
 import { Member } from "#member/member.ts"
 import { outdatedOf, renewalDue } from "#member/renewal.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { makeServerRecord } from "#member/server-directory.ts"
 import { listenApi } from "./api.ts"
+import { changeEvents } from "./audit-entry.ts"
+import { lookAtFellows } from "./audit-heads.ts"
+import { AuditLog } from "./audit-log.ts"
 import { askFellows, exchangeRecords, hintFellows } from "./fellows.ts"
 import { authorityOf, type Authority } from "./authority.ts"
 import { Issuer, renewOwnCertificate } from "./issuer.ts"
+import { formatMetrics, gaugesOf } from "./metrics.ts"
 import { publicationFiles, requireLayersHeld } from "./publication.ts"
 import { Replicator } from "./replicator.ts"
 import { ServerState } from "./state.ts"
@@ -57,9 +62,16 @@ export class ImageServer implements AsyncDisposable {
     const lock = home.lock()
     stack.defer(() => lock.release())
     if (home.role === "server") await renewBeforeStart(home, clock.nowMs())
-
+    const onFault = (fault: string) =>
+      logger.error({ fault }, "THE AUDIT LOG DOES NOT HOLD: it was changed or cut; see 'imagegrid audit --verify'")
+    const audit = new AuditLog({ home, clock, onFault })
+    await audit.start()
+    const recordChange: RecordChange = (before, after, from) => audit.append(changeEvents(before, after, from))
     const member = stack.adopt(
-      await Member.start({ home, clock, log: logger }, { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null }),
+      await Member.start(
+        { home, clock, log: logger, recordChange },
+        { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null },
+      ),
       (open) => open.close(),
     )
     const state = stack.adopt(new ServerState(home.path("state.sqlite")), (open) => open.close())
@@ -94,13 +106,16 @@ export class ImageServer implements AsyncDisposable {
         member,
         issuer,
         logger,
-        status: () => statusOf(member, state),
-        apply: async (publication) => {
+        audit,
+        headsSeen: (memberId) => state.auditHeads(memberId),
+        status: () => statusOf(member, state, audit),
+        metrics: () => metricsOf(member, state, audit),
+        apply: async (publication, from) => {
           const change = publicationFiles(publication)
           await requireLayersHeld(member.layers, change)
           // The change may name keys that the command which made it has just put into this home.
           await member.reloadSecrets()
-          await member.catalogs.apply(change)
+          await member.catalogs.apply(change, from)
         },
         hinted: (catalogSeq) => {
           if (catalogSeq > member.catalogs.catalog.seq) exchange().catch(warn("news was not fetched"))
@@ -157,6 +172,8 @@ export class ImageServer implements AsyncDisposable {
       if (home.role === "server") await renew()
       await exchange()
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
+      await audit.head()
+      await lookAtFellows({ member, state, audit })
     }
     let upkeepUnderWay: Promise<void> | null = null
     const runUpkeep = () => {
@@ -191,7 +208,19 @@ export class ImageServer implements AsyncDisposable {
   }
 }
 
-function statusOf(member: Member, state: ServerState): ServerStatus {
+function metricsOf(member: Member, state: ServerState, audit: AuditLog): string {
+  return formatMetrics(
+    gaugesOf({
+      catalog: member.catalogs.catalog,
+      certificateExpiresAtMs: member.certificate.notAfterMs,
+      layersHeld: state.wholeLayers().length,
+      audit,
+      nowMs: member.clock.nowMs(),
+    }),
+  )
+}
+
+function statusOf(member: Member, state: ServerState, audit: AuditLog): ServerStatus {
   const { catalog } = member.catalogs
   return {
     memberId: member.home.memberId,
@@ -199,6 +228,7 @@ function statusOf(member: Member, state: ServerState): ServerStatus {
     catalogSeq: catalog.seq,
     catalogExpiresAtMs: catalog.expiresAtMs,
     layers: state.wholeLayers() as ServerStatus["layers"],
+    audit: { entries: audit.entries, fault: audit.fault },
     clockMs: member.clock.nowMs(),
   }
 }

@@ -1,10 +1,14 @@
 /**
- * What a server must remember across a kill -9, in one embedded database: the uses of invites and the layers whose whole
- * SHA-256 was checked. Each statement is durable before it returns (WAL with synchronous=FULL).
+ * What a server must remember across a kill -9, in one embedded database: the uses of invites, the layers whose whole
+ * SHA-256 was checked, and what it saw of its fellows' audit logs. Each statement is durable before it returns (WAL with synchronous=FULL).
  */
 import { DatabaseSync } from "node:sqlite"
-import type { ClaimRequest } from "#core/wire.ts"
+import type { AuditHead, ClaimRequest } from "#core/wire.ts"
 import type { KnownClaim } from "./claims.ts"
+
+/** Heads of each fellow's audit log that are kept: all of the newest, and of those before them the last of each hour. */
+const NEWEST_HEADS_KEPT = 1_000
+const HOURLY_HEADS_KEPT = 8_000
 
 export class ServerState {
   readonly #database: DatabaseSync
@@ -21,6 +25,11 @@ export class ServerState {
       CREATE TABLE IF NOT EXISTS whole_layers (
         infohash TEXT PRIMARY KEY, sealed_sha256 TEXT NOT NULL, sealed_bytes INTEGER NOT NULL, verified_at_ms INTEGER NOT NULL
       ) STRICT;
+      CREATE TABLE IF NOT EXISTS audit_heads (
+        place INTEGER PRIMARY KEY, member_id TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        signature TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX IF NOT EXISTS audit_heads_of_member ON audit_heads (member_id, place);
     `)
   }
 
@@ -71,7 +80,43 @@ export class ServerState {
       }))
   }
 
+  /** Keeps what a fellow's audit log looked like, as the last that was seen of it. */
+  recordAuditHead({ memberId, seq, hash, atMs, signature }: AuditHead): void {
+    this.#database
+      .prepare("INSERT INTO audit_heads (member_id, seq, hash, at_ms, signature) VALUES (?, ?, ?, ?, ?)")
+      .run(memberId, seq, hash, atMs, signature)
+    this.#database
+      .prepare(
+        `DELETE FROM audit_heads WHERE member_id = ?1
+         AND place NOT IN (SELECT place FROM audit_heads WHERE member_id = ?1 ORDER BY place DESC LIMIT ${NEWEST_HEADS_KEPT})
+         AND place NOT IN (SELECT max(place) FROM audit_heads WHERE member_id = ?1 GROUP BY at_ms / 3600000
+                           ORDER BY 1 DESC LIMIT ${HOURLY_HEADS_KEPT})`,
+      )
+      .run(memberId)
+  }
+
+  /** What was seen of a fellow's audit log, the oldest first. */
+  auditHeads(memberId: string): AuditHead[] {
+    return this.#database.prepare("SELECT * FROM audit_heads WHERE member_id = ? ORDER BY place").all(memberId).map(auditHead)
+  }
+
+  /** What was seen of it last; null before the first time. */
+  lastAuditHead(memberId: string): AuditHead | null {
+    const row = this.#database.prepare("SELECT * FROM audit_heads WHERE member_id = ? ORDER BY place DESC LIMIT 1").get(memberId)
+    return row === undefined ? null : auditHead(row)
+  }
+
   close(): void {
     this.#database.close()
+  }
+}
+
+function auditHead(row: Record<string, unknown>): AuditHead {
+  return {
+    memberId: String(row["member_id"]),
+    seq: Number(row["seq"]),
+    hash: String(row["hash"]),
+    atMs: Number(row["at_ms"]),
+    signature: String(row["signature"]),
   }
 }

@@ -24,11 +24,13 @@ const held = new Set<DatabaseSync>()
 
 /**
  * Takes the lock of the directory `home`, or refuses at once.
+ * @param name of another lock than the home's own, for something in it that is held for moments
  * @throws {GridError} HOME_IN_USE, HOME_INVALID when there is no such directory, NOT_PERMITTED, STATE_DAMAGED
  */
-export function lockHome(home: string): HomeLock {
-  const database = openLock(home)
-  const pidFile = join(home, "lock.pid")
+export function lockHome(home: string, name = "lock"): HomeLock {
+  const path = join(home, name)
+  const database = openLock(home, path)
+  const pidFile = `${path}.pid`
   try {
     writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o644 })
   } catch {
@@ -44,39 +46,39 @@ export function lockHome(home: string): HomeLock {
   return { release, [Symbol.dispose]: release }
 }
 
-function openLock(home: string): DatabaseSync {
+function openLock(home: string, path: string): DatabaseSync {
   let database: DatabaseSync | null = null
   try {
-    database = new DatabaseSync(join(home, "lock"), { timeout: 0 })
+    database = new DatabaseSync(path, { timeout: 0 })
     database.exec("PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
     return database
   } catch (cause) {
     database?.close()
-    throw refusal(home, cause)
+    throw refusal(home, path, cause)
   }
 }
 
-function refusal(home: string, cause: unknown): unknown {
+function refusal(home: string, path: string, cause: unknown): unknown {
   const code = cause instanceof Error && "errcode" in cause && typeof cause.errcode === "number" ? cause.errcode & 0xff : null
   if (code === SQLITE_BUSY) {
-    const pid = holder(home)
+    const pid = holder(path)
     const who = pid === null ? "another process" : `process ${pid}`
     return new GridError("HOME_IN_USE", `${home} is held by ${who}; wait until it ends or stop it, or name another home`, { cause })
   }
-  if (code === SQLITE_NOTADB) return new GridError("STATE_DAMAGED", `${join(home, "lock")} is not a lock; remove that file`, { cause })
+  if (code === SQLITE_NOTADB) return new GridError("STATE_DAMAGED", `${path} is not a lock; remove that file`, { cause })
   if (code !== SQLITE_CANTOPEN && code !== SQLITE_READONLY) return cause
   try {
     accessSync(home, constants.F_OK)
   } catch {
     return new GridError("HOME_INVALID", `${home} is not there; make a home with 'imagegrid site create' or 'imagegrid join'`, { cause })
   }
-  return new GridError("NOT_PERMITTED", `${join(home, "lock")} can't be written; run this as the user that the home belongs to`, { cause })
+  return new GridError("NOT_PERMITTED", `${path} can't be written; run this as the user that the home belongs to`, { cause })
 }
 
 /** Null when it can't be told: the holder writes its number just after it has taken the lock. */
-function holder(home: string): number | null {
+function holder(path: string): number | null {
   try {
-    const pid = Number(readFileSync(join(home, "lock.pid"), "utf8").slice(0, 20).trim())
+    const pid = Number(readFileSync(`${path}.pid`, "utf8").slice(0, 20).trim())
     return Number.isInteger(pid) && pid > 0 && isRunning(pid) ? pid : null
   } catch {
     return null

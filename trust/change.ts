@@ -308,14 +308,14 @@ function requirePairs(paths: readonly string[]): void {
   }
 }
 
-function sameSigners(
+export function sameSigners(
   a: { readonly keyids: readonly string[]; readonly threshold: number },
   b: { readonly keyids: readonly string[]; readonly threshold: number },
 ): boolean {
   return a.threshold === b.threshold && [...a.keyids].sort().join() === [...b.keyids].sort().join()
 }
 
-function samePaths(a: Delegation, b: Delegation): boolean {
+export function samePaths(a: Delegation, b: Delegation): boolean {
   return [...a.paths].sort().join() === [...b.paths].sort().join()
 }
 

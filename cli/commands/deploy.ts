@@ -1,6 +1,7 @@
 /** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
 import { setFlagsFromString } from "node:v8"
-import { deployImage, type DeployEvent, type DeployOptions } from "#client/deploy.ts"
+import type { DeployEvent, DeployOptions } from "#client/deploy.ts"
+import { deployAndReport } from "#client/report.ts"
 import { defaultUsefulness, type SeedUntil } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
@@ -46,7 +47,7 @@ export default async function run(context: CommandContext, [image]: readonly str
   }
   await withClientMember(context, async (member) => {
     const show = narrator(context)
-    await deployImage({ member, signal: context.signal, emit: show }, deployment)
+    await deployAndReport({ member, signal: context.signal, emit: show }, deployment)
   })
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { byteCount, durationMs, wholeNumber } from "../../cli/values.ts"
+import { byteCount, durationMs, momentMs, wholeNumber } from "../../cli/values.ts"
 
 test("times are read with their unit and refused without one, at zero and beyond the limit", () => {
   const limitMs = 7 * 86_400_000
@@ -16,6 +16,16 @@ test("sizes are read in decimal and binary units", () => {
   assert.equal(byteCount("--useful-above", "500KB"), 500_000)
   assert.equal(byteCount("--useful-above", "1mb"), 1_000_000)
   for (const text of ["", "KB", "1XB", "-5", "1e6", "0x10"]) assert.throws(() => byteCount("--pieces-of", text), { code: "USAGE" }, text)
+})
+
+test("moments are read as a date, a time of it, or how long ago", () => {
+  const nowMs = Date.UTC(2026, 10, 23, 12)
+  assert.equal(momentMs("--since", "2026-11-23", nowMs), Date.UTC(2026, 10, 23))
+  assert.equal(momentMs("--since", "2026-11-23T10:30Z", nowMs), Date.UTC(2026, 10, 23, 10, 30))
+  assert.equal(momentMs("--since", "2026-11-23T10:30:15+01:00", nowMs), Date.UTC(2026, 10, 23, 9, 30, 15))
+  assert.equal(momentMs("--since", "24h", nowMs), Date.UTC(2026, 10, 22, 12))
+  for (const text of ["", "yesterday", "2026-13-01", "2026-11-23 10:00", "2026-11-23T10:00", "0h", "1700000000", "23.11.2026"])
+    assert.throws(() => momentMs("--since", text, nowMs), { code: "USAGE" }, text)
 })
 
 test("whole numbers keep to their range", () => {

@@ -35,9 +35,12 @@ export class TestSite implements AsyncDisposable {
     this.#server = server
   }
 
-  /** @param groups besides the default one */
-  static async start(clock: Clock = systemClock, groups: readonly string[] = []): Promise<TestSite> {
-    const directory = mkdtempSync(join(tmpdir(), "imagegrid-site-"))
+  /**
+   * @param groups besides the default one
+   * @param parent where its directories are made
+   */
+  static async start(clock: Clock = systemClock, groups: readonly string[] = [], parent: string = tmpdir()): Promise<TestSite> {
+    const directory = mkdtempSync(join(parent, "imagegrid-site-"))
     const parts = { clock: systemClock, random: randomBytes }
     const options = {
       directory: join(directory, "server"),
