@@ -70,6 +70,8 @@ export class PeerState {
   restsUntilMs = 0
   /** Sent in this turn in a slot. */
   turnBytes = 0
+  /** The piece that it was sent something of last, and how much of it without another between. */
+  sentOf: { readonly piece: number; readonly bytes: number } = { piece: -1, bytes: 0 }
   /** It last had something of us, or was given its slot. */
   lastServedAtMs = 0
   /** It was last seen waiting for bytes of ours. */

@@ -49,10 +49,10 @@ export class TorrentCore<Block> {
   readonly #addresses: AddressBook
   readonly #random: Random
   readonly #peers = new Map<PeerNumber, PeerState>()
-  /** Pieces to tell all peers of, together. */
-  readonly #news: { readonly piece: number; readonly supplier: PeerState | null }[] = []
-  /** Who sent the last block of each piece that is being verified. */
-  readonly #suppliers = new Map<number, PeerState>()
+  /** Pieces to tell peers of, together. */
+  readonly #news: number[] = []
+  /** Of each piece that is under way: the holders of everything that sent some of it, and wait to hear that it is here. */
+  readonly #waitForIt = new Map<number, Set<PeerState>>()
   readonly #offers: Offers | null
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
@@ -150,7 +150,7 @@ export class TorrentCore<Block> {
         break
       case "store-failed":
         this.#taking = false
-        this.#suppliers.delete(event.piece)
+        this.#waitForIt.delete(event.piece)
         this.#board.corrupt(event.piece)
         break
       case "dial-failed":
@@ -414,6 +414,7 @@ export class TorrentCore<Block> {
     this.statistics.downloadedBytes += message.length
     if (peer.role === "server") this.statistics.fromServersBytes += message.length
     else this.statistics.fromClientsBytes += message.length
+    if (peer.have.complete) this.#owesWord(peer, message.piece)
     const received = this.#taking ? this.#board.receive(message, peer) : null
     if (received === null) {
       this.statistics.duplicateBytes += message.length
@@ -424,10 +425,7 @@ export class TorrentCore<Block> {
         const loser = this.#peers.get(other)
         if (loser !== undefined) this.#withdraw(loser, id)
       }
-      if (received.completes) {
-        this.#suppliers.set(message.piece, peer)
-        this.#effects.push({ kind: "verify", piece: message.piece })
-      }
+      if (received.completes) this.#effects.push({ kind: "verify", piece: message.piece })
     }
     this.#refill(peer)
   }
@@ -531,14 +529,19 @@ export class TorrentCore<Block> {
     this.#send(peer, { type: now })
   }
 
+  /** A holder of everything ends our turn when it hears that we have the last piece of it (#closeTurn), whoever else sent some of that piece. */
+  #owesWord(peer: PeerState, piece: number): void {
+    if (this.held.has(piece)) return this.#send(peer, { type: "have", piece })
+    const waiting = this.#waitForIt.get(piece)
+    if (waiting === undefined) this.#waitForIt.set(piece, new Set([peer]))
+    else waiting.add(peer)
+  }
+
   #stored(piece: number, wrongBlocks: readonly number[]): void {
     const suspects = this.#board.stored(piece)
-    const supplier = this.#suppliers.get(piece) ?? null
-    this.#suppliers.delete(piece)
-    // A holder of everything waits to hear that it is here (#closeTurn).
-    const waits = supplier !== null && supplier.have.complete && this.#peers.has(supplier.number)
-    if (waits) this.#send(supplier, { type: "have", piece })
-    this.#news.push({ piece, supplier: waits ? supplier : null })
+    for (const peer of this.#waitForIt.get(piece) ?? []) if (this.#peers.has(peer.number)) this.#send(peer, { type: "have", piece })
+    this.#waitForIt.delete(piece)
+    this.#news.push(piece)
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
     this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
@@ -555,7 +558,7 @@ export class TorrentCore<Block> {
 
   #corrupt(piece: number): void {
     this.statistics.corruptPieces += 1
-    this.#suppliers.delete(piece)
+    this.#waitForIt.delete(piece)
     const liar = this.#board.corrupt(piece)
     if (liar !== null) this.#ban(liar)
     this.#refillAll()
@@ -597,7 +600,11 @@ export class TorrentCore<Block> {
       peer.lastSentAtMs = this.#nowMs
       peer.lastServedAtMs = this.#nowMs
       this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
-      if (lastPiece !== null) return this.#offers === null ? this.#endTurn(peer, "used") : this.#closeTurn(peer, lastPiece)
+      if (lastPiece !== null) {
+        // Of a piece that comes from several, the others may be slow: nothing would tell when our part has arrived.
+        const tells = this.#offers !== null && peer.sentOf.bytes === pieceBytesAt(this.#board.shape, lastPiece)
+        return tells ? this.#closeTurn(peer, lastPiece) : this.#endTurn(peer, "used")
+      }
     }
     this.#offer(peer)
   }
@@ -611,6 +618,7 @@ export class TorrentCore<Block> {
       bytes += length
       count += 1
       peer.turnBytes += length
+      peer.sentOf = { piece, bytes: length + (peer.sentOf.piece === piece ? peer.sentOf.bytes : 0) }
       if (offset + length < pieceBytesAt(this.#board.shape, piece)) continue
       this.#offers?.spread(piece)
       peer.offers.delete(piece)
@@ -644,6 +652,7 @@ export class TorrentCore<Block> {
   }
 
   #fillSlots(): void {
+    if (this.#offers !== null) this.#slots.allGiven = this.#offers.freeCount === 0
     for (let peer = this.#slots.give(); peer !== null; peer = this.#slots.give()) this.#unchoke(peer)
   }
 
@@ -711,10 +720,12 @@ export class TorrentCore<Block> {
   #offer(peer: PeerState): void {
     if (this.#offers === null || !peer.interested || peer.choking) return
     const { pieceBytes } = this.#board.shape
-    // While others wait, what is left of its turn; else one more than it asked for.
+    // While others wait, what is left of its turn, and of the last pieces no more than its share: the swarm ends with the slowest of them. Else one more than it
+    // asked for.
     const restBytes = Math.max(this.#slots.turnBytes, 1) - peer.turnBytes
+    const share = Math.max(1, Math.floor(this.#offers.freeCount / Math.max(1, this.#slots.taken)))
     const wanted = this.#slots.wanted
-      ? Math.ceil(restBytes / pieceBytes)
+      ? Math.min(share, Math.ceil(restBytes / pieceBytes))
       : 1 + Math.ceil((peer.uploads.length * this.#board.blockBytes) / pieceBytes)
     while (peer.offers.size < wanted) {
       const piece = this.#offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
@@ -759,8 +770,7 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) if (peer.proposes) proposers += 1
     for (const peer of this.#peers.values()) {
       const shares = peer.proposes && proposers > 1
-      for (const { piece, supplier } of this.#news)
-        if (peer !== supplier && (shares || !peer.have.has(piece))) this.#send(peer, { type: "have", piece })
+      for (const piece of this.#news) if (shares || !peer.have.has(piece)) this.#send(peer, { type: "have", piece })
     }
     this.#news.length = 0
     this.#newsToldAtMs = this.#nowMs

@@ -31,6 +31,8 @@ export class UploadSlots {
   /** The last trial was of more, and they were faster. */
   #grows = false
   #restUntilMs = 0
+  /** Every piece was sent or is on its way: the last of them arrive sooner with fewer beside them. */
+  allGiven = false
 
   constructor(
     limits: Limits,
@@ -119,6 +121,7 @@ export class UploadSlots {
     const { slotsFillMs, originSlotsMin, originSlotsMax, sharerSlots } = this.#limits
     if (!this.#origin) return this.#factor * sharerSlots
     // What a turn's last piece needs to arrive is part of the turn (TorrentCore.#closeTurn): slots hold all that is on its way.
+    if (this.allGiven) return this.#factor * originSlotsMin
     const fill = Math.ceil((this.#rate.bytesPerSecond * slotsFillMs) / 1000 / this.#pieceBytes)
     return this.#factor * Math.min(originSlotsMax, Math.max(originSlotsMin, fill))
   }
