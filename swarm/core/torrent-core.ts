@@ -50,7 +50,7 @@ export class TorrentCore<Block> {
   readonly #random: Random
   readonly #peers = new Map<PeerNumber, PeerState>()
   /** Pieces to tell peers of, together. */
-  readonly #news: number[] = []
+  readonly #news: { readonly piece: number; readonly told: ReadonlySet<PeerState> }[] = []
   /** Of each piece that is under way: the holders of everything that sent some of it, and wait to hear that it is here. */
   readonly #waitForIt = new Map<number, Set<PeerState>>()
   readonly #offers: Offers | null
@@ -539,9 +539,10 @@ export class TorrentCore<Block> {
 
   #stored(piece: number, wrongBlocks: readonly number[]): void {
     const suspects = this.#board.stored(piece)
-    for (const peer of this.#waitForIt.get(piece) ?? []) if (this.#peers.has(peer.number)) this.#send(peer, { type: "have", piece })
+    const told = this.#waitForIt.get(piece) ?? new Set<PeerState>()
+    for (const peer of told) if (this.#peers.has(peer.number)) this.#send(peer, { type: "have", piece })
     this.#waitForIt.delete(piece)
-    this.#news.push(piece)
+    this.#news.push({ piece, told })
     for (const peer of this.#peers.values()) if (peer.have.has(piece)) peer.useful -= 1
     this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
@@ -770,7 +771,8 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) if (peer.proposes) proposers += 1
     for (const peer of this.#peers.values()) {
       const shares = peer.proposes && proposers > 1
-      for (const piece of this.#news) if (shares || !peer.have.has(piece)) this.#send(peer, { type: "have", piece })
+      for (const { piece, told } of this.#news)
+        if (!told.has(peer) && (shares || !peer.have.has(piece))) this.#send(peer, { type: "have", piece })
     }
     this.#news.length = 0
     this.#newsToldAtMs = this.#nowMs

@@ -77,6 +77,13 @@ export class Bench {
     return [...spans.values()].map(({ piece, offset, length }) => ({ piece, offset, length }))
   }
 
+  /** Pieces that the core has proposed to a peer. */
+  proposed(peer: number): number[] {
+    return this.effects.flatMap((effect) =>
+      effect.kind === "send" && effect.peer === peer && effect.message.type === "suggest" ? [effect.message.piece] : [],
+    )
+  }
+
   sent(peer: number): string[] {
     return this.effects.flatMap((effect) => (effect.kind === "send" && effect.peer === peer ? [effect.message.type] : []))
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { BLOCK_BYTES } from "#core/torrent.ts"
-import { Bench } from "./played-peers.ts"
+import { Bench, PIECE_BYTES } from "./played-peers.ts"
 
 function piecesAsked(bench: Bench, peer: number): number[] {
   return [...new Set(bench.asked(peer).map((span) => span.piece))]
@@ -179,6 +179,35 @@ test("few are served at a time; while others wait a turn ends with a piece, what
   bench.say(1, { type: "have", piece: 0 })
   assert.ok(bench.sent(3).includes("unchoke"))
   assert.equal(bench.core.census().unchoked, 2)
+})
+
+test("a slot is another's at once when its turn ended with a piece that comes from others too: nothing would tell that our part arrived", () => {
+  const bench = new Bench({ pieces: 4, held: "all", originSlotsMin: 1, originSlotsMax: 1 })
+  for (const peer of [1, 2]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  bench.say(1, { type: "request", piece: 0, offset: PIECE_BYTES - BLOCK_BYTES, length: BLOCK_BYTES })
+  assert.deepEqual(sendAll(bench), [[1, 0]])
+  assert.ok(bench.sent(2).includes("unchoke"))
+})
+
+test("of the last pieces nobody is proposed more than a share, so that the slowest does not hold up the swarm", () => {
+  const bench = new Bench({ pieces: 12, held: "all", originSlotsMin: 2, originSlotsMax: 2, slotMs: 1_000_000, slotTurnMs: 1_000_000 })
+  for (const peer of [1, 2, 3]) {
+    bench.connect(peer, "none")
+    bench.say(peer, { type: "interested" })
+  }
+  const proposedTo = (peer: number) => bench.sent(peer).filter((type) => type === "suggest").length
+  assert.deepEqual([proposedTo(1), proposedTo(2)], [1, 1])
+  // Its rate is known from here on: a turn would be more than all that is left.
+  askFor(bench, 1, bench.proposed(1)[0] ?? 0)
+  sendAll(bench)
+  bench.pass(100)
+  askFor(bench, 2, bench.proposed(2)[0] ?? 0)
+  sendAll(bench)
+  // Ten were left for two: never more than half of what is left, and one at the least.
+  assert.ok(proposedTo(2) > 1 && proposedTo(2) <= 1 + 5, `${proposedTo(2)} proposals`)
 })
 
 test("a slot whose peer never tells that its piece came is another's after a while", () => {
@@ -411,6 +440,20 @@ test("a proposal to a peer that leaves, or of which nothing was made in its turn
     else bench.pass(300)
     assert.ok(bench.sent(2).includes("suggest"))
   }
+})
+
+test("a holder of everything hears of a piece that it sent some of, whoever sent the rest", () => {
+  const bench = new Bench({ pieces: 1, newsMs: 60_000 })
+  bench.connect(1, "all")
+  const [first = assert.fail(), ...rest] = bench.asked(1)
+  bench.connect(2, [0])
+  bench.bring(1, first)
+  bench.say(1, { type: "choke" })
+  for (const { piece, offset, length } of rest) bench.say(1, { type: "reject", piece, offset, length })
+  assert.ok(!bench.sent(1).includes("have"))
+  for (const span of bench.asked(2)) bench.bring(2, span)
+  assert.ok(bench.core.complete)
+  assert.ok(bench.sent(1).includes("have"))
 })
 
 test("of two that propose pieces each is told what came from the other", () => {
