@@ -694,7 +694,9 @@ export class TorrentCore<Block> {
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
       const idle = peer.uploads.length === 0 && peer.writes === 0 && sinceMs >= idleMs
-      if (idle || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#endTurn(peer, "wasted")
+      // Who takes nothing of what is sent keeps a slot no longer than who asks for nothing.
+      const takesNothing = peer.writes > 0 && this.#nowMs - peer.writingSinceMs >= this.#limits.slotPauseMs
+      if (idle || takesNothing || this.#nowMs - peer.unchokedAtMs >= this.#limits.slotTurnMs) this.#endTurn(peer, "wasted")
     }
     this.#fillSlots()
   }
