@@ -12,6 +12,7 @@ import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
   API_BODY_BYTES_MAX,
+  CatalogSeq,
   ClaimAnswer,
   ClaimRequest,
   Hint,
@@ -76,8 +77,14 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
     forceCloseConnections: true,
   })
   api.server.maxConnections = CONNECTIONS_MAX
+  const callers = new Set<TLSSocket>()
+  api.server.on("secureConnection", (socket: TLSSocket) => {
+    callers.add(socket)
+    socket.once("close", () => callers.delete(socket))
+  })
   const stopListening = member.admission.onChange(() => {
     if ("setSecureContext" in api.server) api.server.setSecureContext(member.admission.tlsServerOptions())
+    for (const socket of callers) if (!isStillAdmitted(member, socket)) socket.destroy()
   })
   api.setErrorHandler(async (error, _request, reply) => {
     const refusal = asRefusal(error)
@@ -118,6 +125,18 @@ export async function listenApi(parts: ApiParts, listen: Address): Promise<{ rea
   }
 }
 
+/** The command of this server's own home that made the change still gets its answer, and is refused at its next request like any other. */
+function isStillAdmitted({ admission }: Member, socket: TLSSocket): boolean {
+  const own = socket.getPeerX509Certificate()?.raw.equals(admission.certificate.der) === true
+  try {
+    if (!own) admission.admitSocket(socket, [...ALL_MEMBERS, "invite"])
+    return true
+  } catch (error) {
+    if (error instanceof GridError) return false
+    throw error
+  }
+}
+
 function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const { member } = parts
   const issuing = (): Issuer => {
@@ -147,6 +166,10 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   api.get(routes.catalog, route("The newest catalog, a tar.", [...ALL_MEMBERS, "invite"], {}), async (_request, reply) =>
     reply.type("application/x-tar").send(member.catalogs.bytes),
   )
+
+  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: CatalogSeq }), async () => ({
+    catalogSeq: member.catalogs.catalog.seq,
+  }))
 
   api.post<{ Body: JoinRequest }>(
     routes.join,
