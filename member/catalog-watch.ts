@@ -190,6 +190,7 @@ export class CatalogWatch {
     // The pointer is signed: that nobody gives its catalog is worth another try at each poll.
     if (lead.by === "pointer") return
     this.#informants.wasVain(lead.who, clock.nowMs())
+    this.#leads.delete(lead.who)
     catalogs.unheard(lead.by, lead.who)
   }
 }

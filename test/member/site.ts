@@ -5,11 +5,15 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pino from "pino"
 import { decodeInvite } from "../../crypto/invite.ts"
+import type { MemberRole } from "../../crypto/certificate.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
 import { siteName } from "../../core/identifiers.ts"
 import type { Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
+import { silentLog } from "../../member/log.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
+import { KeyRing } from "../../nodes/key-ring.ts"
+import { makeChange } from "../../nodes/make-change.ts"
 import { makeInvite } from "../../nodes/make-invite.ts"
 import { ImageServer } from "../../nodes/server.ts"
 
@@ -51,14 +55,35 @@ export class TestSite implements AsyncDisposable {
     this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
   }
 
-  async invite(): Promise<string> {
-    const options = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
+  /** Ends the first server; what others have of the site stays. */
+  async stop(): Promise<void> {
+    await this.#server[Symbol.asyncDispose]()
+  }
+
+  async invite(role: MemberRole = "client"): Promise<string> {
+    const options = { role, group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
     return (await makeInvite({ home: this.home, clock: systemClock, random: randomBytes }, options)).text
   }
 
   async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
     const options = { directory: join(this.directory, name), listen: { api: null, swarm: free, dht: free } }
     return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
+  }
+
+  /** A home for another server or mirror, which does not run yet. */
+  async joinServer(name: string, role: "server" | "mirror"): Promise<Home> {
+    const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
+    return joinSite(decodeInvite(await this.invite(role)), { clock: systemClock, random: randomBytes }, options)
+  }
+
+  /** An administrator refuses these members from now on. */
+  async revoke(...memberIds: readonly string[]): Promise<void> {
+    const noPassphrase = () => Promise.reject(new Error("the keys of a test have none"))
+    const keys = await KeyRing.open({ homeKeys: this.home.path("keys"), files: [] }, noPassphrase)
+    const { applied } = await makeChange({ home: this.home, clock: systemClock, log: silentLog, keys }, () => ({
+      site: (document) => ({ ...document, revoked: [...document.revoked, ...memberIds] }),
+    }))
+    if (!applied) throw new Error("the revocation was not applied")
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
