@@ -214,11 +214,14 @@ function watchVictim(speaker: Speaker): Victim {
 
 function report(what: string, addresses: readonly string[], refusals: Refusals, fromMs: number): void {
   const seconds = addresses.map((at) => ((refusals.get(at) ?? Number.NaN) - fromMs) / 1_000).sort((a, b) => a - b)
-  const format = (value: number | undefined) => (value ?? Number.NaN).toFixed(2)
   const median = seconds[Math.floor(seconds.length / 2)]
   console.log(
-    `${what}: ${seconds.length} members refuse after min ${format(seconds[0])} s, median ${format(median)} s, max ${format(seconds.at(-1))} s`,
+    `${what}: ${seconds.length} members refuse after min ${inSeconds(seconds[0])} s, median ${inSeconds(median)} s, max ${inSeconds(seconds.at(-1))} s`,
   )
+}
+
+function inSeconds(value: number | undefined): string {
+  return (value ?? Number.NaN).toFixed(2)
 }
 
 async function until(holds: () => boolean, complaint: string, signal: AbortSignal): Promise<void> {

@@ -118,11 +118,8 @@ export const ClaimAnswer = Type.Object({ accepted: Type.Boolean() }, strict)
 
 export const ServerList = Type.Object({ servers: Type.Array(ServerRecord, { maxItems: 1_000 }) }, strict)
 
-/** "My catalog has this place in their order" (trust/catalog.ts `seq`): a hint, never trusted further than to go and look. */
+/** "My catalog has this place in their order" (trust/catalog.ts `seq`), told or asked for: a hint, never trusted further than to go and look. */
 export const Hint = Type.Object({ catalogSeq: WholeNumber }, strict)
-
-/** The place of a server's catalog in their order; whoever has an older one fetches it. */
-export const CatalogSeq = Hint
 
 /** A publisher's newly signed files: TUF metadata and targets by their path in the repository, base64. */
 export const Publication = Type.Object({ files: Type.Record(Type.String({ maxLength: 300 }), Base64(8_000_000)) }, strict)
@@ -147,7 +144,7 @@ export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detai
 
 export const readMembershipAnswer = reader(MembershipAnswer, "REQUEST_INVALID", "join answer")
 export const readMemberSecrets = reader(MemberSecrets, "REQUEST_INVALID", "member secrets")
-export const readCatalogSeq = reader(CatalogSeq, "REQUEST_INVALID", "catalog seq")
+export const readCatalogSeq = reader(Hint, "REQUEST_INVALID", "catalog seq")
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")

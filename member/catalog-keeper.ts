@@ -254,9 +254,9 @@ export class CatalogKeeper {
     } finally {
       await session.close()
       // Where the same catalog was taken from a server meanwhile, this session stood in the way of the one that seeds it.
-      this.#turn = this.#turn.then(async () => {
-        if (!this.#closing.signal.aborted) await this.#joinCatalog()
-      })
+      this.#turn = this.#seedAfter(this.#turn).catch((error: unknown) =>
+        this.#parts.log.warn({ reason: reasonOf(error) }, "the kept catalog is not seeded"),
+      )
     }
   }
 
@@ -299,6 +299,11 @@ export class CatalogKeeper {
         infohash,
       })
       .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
+  }
+
+  async #seedAfter(turn: Promise<unknown>): Promise<void> {
+    await turn
+    if (!this.#closing.signal.aborted) await this.#joinCatalog()
   }
 
   /** Seeds the kept catalog where nobody else has its torrent open here. */

@@ -12,7 +12,6 @@ import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
   API_BODY_BYTES_MAX,
-  CatalogSeq,
   ClaimAnswer,
   ClaimRequest,
   Hint,
@@ -167,7 +166,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     reply.type("application/x-tar").send(member.catalogs.bytes),
   )
 
-  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: CatalogSeq }), async () => ({
+  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: Hint }), async () => ({
     catalogSeq: member.catalogs.catalog.seq,
   }))
 

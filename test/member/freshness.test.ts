@@ -64,7 +64,8 @@ async function mirrorAlone(site: TestSite, hours: number): Promise<ImageServer> 
 
 test("a client that can reach only a stale mirror says how old its view is, and refuses it once it has expired", TIMEOUT, async () => {
   await using site = await TestSite.start()
-  await using _mirror = await mirrorAlone(site, 51)
+  await using stack = new AsyncDisposableStack()
+  stack.use(await mirrorAlone(site, 51))
   await eventually(() => site.server.member.directory.records().length === 2)
   const home = await site.join("client")
   await site.stop()

@@ -9,7 +9,7 @@ import type { Connection } from "#swarm/connection.ts"
 import { Dialler } from "#swarm/dialler.ts"
 import { decodeNews, encodeIntroduction, encodeNews, EXTENDED_HANDSHAKE, NEWS } from "#swarm/extensions.ts"
 import { NewsAllowance } from "#swarm/news-allowance.ts"
-import { Swarm, type HeardNews } from "#swarm/swarm.ts"
+import type { HeardNews, Swarm } from "#swarm/swarm.ts"
 import { eventually, testContent, testMember, testSwarm, torrentOf } from "./fixture.ts"
 
 const TIMEOUT = { timeout: 30_000 }
@@ -95,7 +95,7 @@ test("a member that sends news out of form three times is not admitted again", T
 test("ten pieces of news at once are suffered, and one a second from then on", () => {
   const allowance = new NewsAllowance(0)
   for (let count = 0; count < 10; count += 1) allowance.use(0)
-  for (let second = 1; second < 100; second += 1) allowance.use(second * 1_000)
+  for (let seconds = 1; seconds < 100; seconds += 1) allowance.use(seconds * 1_000)
   assert.throws(() => allowance.use(99_500), misbehaved)
 })
 
