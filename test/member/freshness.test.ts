@@ -9,7 +9,6 @@ import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { ImageServer } from "../../nodes/server.ts"
 import { eventually } from "../swarm/fixture.ts"
-import { runMember } from "./neighbours.ts"
 import { clockOff, TestSite } from "./site.ts"
 
 const TIMEOUT = { timeout: 60_000 }
@@ -96,7 +95,7 @@ test(
     const { pointers = [] } = site.server.member.secrets.online ?? {}
     const key = signingKeyFromSeed(Buffer.from(pointers[0] ?? "", "hex"))
     const home = await site.join("client")
-    const client = await runMember(t, home)
+    const client = await site.run(home)
     const { seq } = client.catalogs.catalog
     const newer = { signing: { publicKeyHex: key.publicKeyHex, sign: (message: Buffer) => sign(key, message) }, salt: POINTER_SALT }
     await site.server.member.dht.putPointer({ ...newer, seq: seq + 5, infohash: infohash("ab".repeat(20)) })

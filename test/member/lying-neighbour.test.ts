@@ -1,6 +1,6 @@
 /** The danger: a neighbour says that there is a newer catalog and there is none: to cost others work, or to keep honest news from them. */
 import assert from "node:assert/strict"
-import { test, type TestContext } from "node:test"
+import { test } from "node:test"
 import { infohash, type Infohash } from "../../core/identifiers.ts"
 import { makeTorrent } from "../../core/torrent.ts"
 import { CATALOG_BYTES_MAX } from "../../core/wire.ts"
@@ -9,7 +9,7 @@ import type { Member } from "../../member/member.ts"
 import { hash } from "node:crypto"
 import { MemoryPieceStore } from "../../store/memory-piece-store.ts"
 import { eventually } from "../swarm/fixture.ts"
-import { makeNeighbours, runMember } from "./neighbours.ts"
+import { makeNeighbours } from "./neighbours.ts"
 import { TestSite } from "./site.ts"
 
 const TIMEOUT = { timeout: 60_000 }
@@ -19,7 +19,7 @@ const MINUTE_MS = 60_000
 type Scene = { readonly member: Member; readonly liar: Member; readonly honest: Member; readonly newest: Buffer; readonly vain: string[] }
 
 /** A member between a liar and an honest one, who has a newer catalog in hand and has told nobody; no server runs. */
-async function scene(t: TestContext, site: TestSite): Promise<Scene> {
+async function scene(site: TestSite): Promise<Scene> {
   const homes = [await site.join("member"), await site.join("liar"), await site.join("honest")] as const
   await site.revoke("ab".repeat(16))
   await site.stop()
@@ -31,7 +31,7 @@ async function scene(t: TestContext, site: TestSite): Promise<Scene> {
     },
     warn: () => {},
   }
-  const [member, liar, honest] = [await runMember(t, homes[0], { log }), await runMember(t, homes[1]), await runMember(t, homes[2])]
+  const [member, liar, honest] = [await site.run(homes[0], log), await site.run(homes[1]), await site.run(homes[2])]
   await makeNeighbours(member, liar)
   await makeNeighbours(member, honest)
   return { member, liar, honest, newest, vain }
@@ -58,37 +58,37 @@ async function liesInVain(scenery: Scene, told: Infohash): Promise<void> {
   assert.equal(vain.length, 1)
 }
 
-test("news of a catalog that nobody has costs one search, and honest news comes through", TIMEOUT, async (t) => {
+test("news of a catalog that nobody has costs one search, and honest news comes through", TIMEOUT, async () => {
   await using site = await TestSite.start()
-  await liesInVain(await scene(t, site), infohash("ab".repeat(20)))
+  await liesInVain(await scene(site), infohash("ab".repeat(20)))
 })
 
-test("news of a forged catalog costs one download, and honest news comes through", TIMEOUT, async (t) => {
+test("news of a forged catalog costs one download, and honest news comes through", TIMEOUT, async () => {
   await using site = await TestSite.start()
-  const scenery = await scene(t, site)
+  const scenery = await scene(site)
   const forged = Buffer.from(scenery.newest)
   forged.write("forged", forged.indexOf('"revoked":['))
   await liesInVain(scenery, seedAs(scenery.liar, "imagegrid-catalog", forged))
 })
 
-test("news that names something else, such as a layer, is not downloaded", TIMEOUT, async (t) => {
+test("news that names something else, such as a layer, is not downloaded", TIMEOUT, async () => {
   await using site = await TestSite.start()
-  const scenery = await scene(t, site)
+  const scenery = await scene(site)
   await liesInVain(scenery, seedAs(scenery.liar, "layer.age", Buffer.alloc(50_000, 7)))
   assert.match(scenery.vain[0] ?? "", /no catalog/)
 })
 
-test("news of an older catalog, or of the very one that is kept, under a higher number changes nothing", TIMEOUT, async (t) => {
+test("news of an older catalog, or of the very one that is kept, under a higher number changes nothing", TIMEOUT, async () => {
   await using site = await TestSite.start()
   const oldest = await site.home.catalogBytes(CATALOG_BYTES_MAX)
   await site.revoke("cd".repeat(16))
-  const scenery = await scene(t, site)
+  const scenery = await scene(site)
   await liesInVain(scenery, seedAs(scenery.liar, "imagegrid-catalog", oldest))
 })
 
-test("honest news that comes while a liar is followed is followed next", TIMEOUT, async (t) => {
+test("honest news that comes while a liar is followed is followed next", TIMEOUT, async () => {
   await using site = await TestSite.start()
-  const { member, liar, honest, newest } = await scene(t, site)
+  const { member, liar, honest, newest } = await scene(site)
   liar.swarm.setNews({ seq: FAR_AHEAD, infohash: infohash("cd".repeat(20)) })
   await eventually(() => member.catalogs.freshness().newestSeqHeard?.seq === FAR_AHEAD)
   await honest.catalogs.consider(newest)

@@ -10,7 +10,8 @@ import { systemClock, type Clock } from "../../core/clock.ts"
 import { siteName } from "../../core/identifiers.ts"
 import type { Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
-import { silentLog } from "../../member/log.ts"
+import { silentLog, type Log } from "../../member/log.ts"
+import { Member } from "../../member/member.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import { KeyRing } from "../../nodes/key-ring.ts"
 import { makeChange } from "../../nodes/make-change.ts"
@@ -25,6 +26,7 @@ export const clockOff = (byMs: number): Clock => ({ nowMs: () => systemClock.now
 export class TestSite implements AsyncDisposable {
   readonly directory: string
   readonly home: Home
+  readonly #members: Member[] = []
   #server: ImageServer
 
   private constructor(directory: string, home: Home, server: ImageServer) {
@@ -70,6 +72,13 @@ export class TestSite implements AsyncDisposable {
     return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
   }
 
+  /** Runs a member of this site until the site is disposed of, whose directory it writes to. */
+  async run(home: Home, log: Log = silentLog): Promise<Member> {
+    const member = await Member.start({ home, clock: systemClock, log })
+    this.#members.push(member)
+    return member
+  }
+
   /** A home for another server or mirror, which does not run yet. */
   async joinServer(name: string, role: "server" | "mirror"): Promise<Home> {
     const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
@@ -87,6 +96,7 @@ export class TestSite implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#members.map((member) => member.close()))
     await this.server[Symbol.asyncDispose]()
     rmSync(this.directory, { recursive: true, force: true })
   }
