@@ -5,6 +5,7 @@ import { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
 import { outdatedOf, renewalDue } from "#member/renewal.ts"
 import type { CommandContext } from "./command.ts"
+import { tellFreshness } from "./tell-freshness.ts"
 
 const REFRESH_TIMEOUT_MS = 15_000
 
@@ -20,6 +21,7 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   try {
     const { answers } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
     if (answers === 0) output.warn("no server or peer gave a catalog; going on with the one that this home kept")
+    tellFreshness(output, member.catalogs.freshness(), systemClock.nowMs())
     if (renewalDue(member.certificate, systemClock.nowMs()) || outdatedOf(member).length > 0)
       await member.renew().catch((error: unknown) => output.warn(`certificate not renewed yet: ${reasonOf(error)}`))
     return await use(member)

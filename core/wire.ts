@@ -14,6 +14,7 @@ export const routes = {
   metrics: "/metrics",
   status: "/v1/status",
   catalog: "/v1/catalog",
+  catalogSeq: "/v1/catalog/seq",
   join: "/v1/join",
   renew: "/v1/renew",
   servers: "/v1/servers",
@@ -123,7 +124,7 @@ export const ClaimAnswer = Type.Object({ accepted: Type.Boolean() }, strict)
 
 export const ServerList = Type.Object({ servers: Type.Array(ServerRecord, { maxItems: 1_000 }) }, strict)
 
-/** "My catalog has this place in their order" (trust/catalog.ts `seq`): a hint, never trusted further than to go and look. */
+/** "My catalog has this place in their order" (trust/catalog.ts `seq`), told or asked for: a hint, never trusted further than to go and look. */
 export const Hint = Type.Object({ catalogSeq: WholeNumber }, strict)
 
 /** A publisher's newly signed files: TUF metadata and targets by their path in the repository, base64. */
@@ -190,6 +191,7 @@ export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detai
 
 export const readMembershipAnswer = reader(MembershipAnswer, "REQUEST_INVALID", "join answer")
 export const readMemberSecrets = reader(MemberSecrets, "REQUEST_INVALID", "member secrets")
+export const readCatalogSeq = reader(Hint, "REQUEST_INVALID", "catalog seq")
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")

@@ -72,6 +72,11 @@ export class Admission {
     return this.#certificate
   }
 
+  /** Whether the site refuses this member or invite, whatever its certificate says. */
+  isRevoked(id: string): boolean {
+    return this.#revoked.has(id)
+  }
+
   /**
    * Takes a newer site document's or an own renewed certificate's word, then tells the listeners.
    * @throws {GridError} CERTIFICATE_INVALID; nothing has changed then

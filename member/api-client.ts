@@ -23,11 +23,16 @@ export type ApiRequest = {
 
 const DEFAULT_TIMEOUT_MS = 10_000
 
+type Live = { readonly certificateDer: Buffer; readonly allowed: readonly AdmittedAs[]; readonly cut: (error: GridError) => void }
+
 export class ApiClient {
   readonly #admission: Admission
+  /** Requests under way, and who answers them. */
+  readonly #live = new Set<Live>()
 
   constructor(admission: Admission) {
     this.#admission = admission
+    admission.onChange(() => this.#recheck())
   }
 
   /** @throws {GridError} SERVERS_UNREACHABLE, CERTIFICATE_*, or the code that the server refused with */
@@ -57,7 +62,9 @@ export class ApiClient {
     outgoing.on("socket", (socket) => {
       socket.once("secureConnect", () => {
         try {
-          this.#admission.admitSocket(socket as TLSSocket, request.answeredBy ?? ALL_SERVERS)
+          const live = this.#admitted(socket as TLSSocket, request.answeredBy ?? ALL_SERVERS, (error) => outgoing.destroy(error))
+          this.#live.add(live)
+          outgoing.once("close", () => this.#live.delete(live))
           outgoing.end(body ?? undefined)
         } catch (error) {
           outgoing.destroy(error as Error)
@@ -82,6 +89,25 @@ export class ApiClient {
     })
     outgoing.on("error", (error) => reject(describeFailure(server, error, timeout.aborted)))
     return promise
+  }
+
+  /** @throws {GridError} CERTIFICATE_* */
+  #admitted(socket: TLSSocket, allowed: readonly AdmittedAs[], cut: Live["cut"]): Live {
+    // Node gives the certificate of an answering end out once.
+    const certificate = socket.getPeerX509Certificate()
+    this.#admission.admitSocket({ getPeerX509Certificate: () => certificate }, allowed)
+    return { certificateDer: certificate?.raw ?? Buffer.alloc(0), allowed, cut }
+  }
+
+  /** A server that was revoked while it answers is not listened to any longer. */
+  #recheck(): void {
+    for (const { certificateDer, allowed, cut } of this.#live)
+      try {
+        this.#admission.admit(certificateDer, allowed)
+      } catch (error) {
+        if (!(error instanceof GridError)) throw error
+        cut(error)
+      }
   }
 }
 

@@ -8,28 +8,32 @@ import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-fi
 import { applyChange, type Change } from "#trust/change.ts"
 import { newestRoot } from "#trust/files.ts"
 import { mergeCatalogs } from "#trust/merge.ts"
+import { defaultLifetimes } from "#trust/lifetimes.ts"
 import { refreshTimestamp, seedsInForce, type OnlineSeeds } from "#trust/online-roles.ts"
 import type { Admission } from "#crypto/admission.ts"
 import { signingKeyFromSeed, sign } from "#crypto/identity.ts"
-import { formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
+import { formatAddress, type Address } from "#core/address.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { makeTorrent, pieceBytesFor, type Torrent } from "#core/torrent.ts"
 import { CATALOG_BYTES_MAX, routes, type OnlineSecrets } from "#core/wire.ts"
 import { MemoryPieceStore } from "#store/memory-piece-store.ts"
-import type { Dht } from "#swarm/dht.ts"
+import type { Dht, PointerItem } from "#swarm/dht.ts"
 import type { Swarm, TorrentSession } from "#swarm/swarm.ts"
 import type { ApiClient } from "./api-client.ts"
+import type { Freshness, Informant, SeqHeard } from "./freshness.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
 import type { ServerDirectory } from "./server-directory.ts"
 
+/** What a catalog's torrent is called; layers have another name. */
+const TORRENT_NAME = "imagegrid-catalog"
 /** Salt of the BEP 46 pointer, so that one key may point to other things later. */
 export const POINTER_SALT = "catalog"
 /** A catalog that was replaced is seeded on for those who are halfway through it. */
 const REPLACED_CATALOGS_SEEDED = 2
-const FETCH_TIMEOUT_MS = 60_000
+export const FETCH_TIMEOUT_MS = 60_000
 
 export type CatalogKeeperParts = {
   readonly home: Home
@@ -52,11 +56,18 @@ export type RecordChange = (before: CatalogFiles, after: CatalogFiles, from: str
 export class CatalogKeeper {
   readonly #parts: CatalogKeeperParts
   readonly #listeners = new Set<(catalog: Catalog) => void>()
+  /** The newest that each kind of informant spoke of. A pointer is kept apart: its word counts for the key that signed it alone. */
+  readonly #heard = new Map<Informant, SeqHeard>()
+  #pointer: { readonly publicKeyHex: string; readonly seq: number } | null = null
+  #confirmedAtMs: number | null = null
   #catalog: Catalog
   #bytes: Buffer
   #sessions: TorrentSession[] = []
   /** Changes happen one after another, whoever asks for them. */
   #turn: Promise<unknown> = Promise.resolve()
+  readonly #closing = new AbortController()
+  /** So do fetches from the swarm. */
+  #fetching: Promise<unknown> = Promise.resolve()
 
   private constructor(parts: CatalogKeeperParts, catalog: Catalog, bytes: Buffer) {
     this.#parts = parts
@@ -94,6 +105,43 @@ export class CatalogKeeper {
       `the newest that could be had expired at ${new Date(expiresAtMs).toISOString()}, and the clock here says ${new Date(nowMs).toISOString()}; ` +
         "check that a server of the site runs and can be reached, and this clock",
     )
+  }
+
+  /** How old the kept catalog is, and whether newer ones are spoken of. */
+  freshness(): Freshness {
+    const { seq, expiresAtMs, roles, site } = this.#catalog
+    const timestampEndsAtMs = roles.find(({ name }) => name === "timestamp")?.expiresAtMs ?? expiresAtMs
+    const newest = [...this.#heard.values()].reduce<SeqHeard | null>(
+      (high, one) => (high === null || one.seq > high.seq ? one : high),
+      null,
+    )
+    const pointed = this.#pointer?.publicKeyHex === site.pointerKey ? this.#pointer.seq : 0
+    return {
+      seq,
+      signedAtMs: timestampEndsAtMs - defaultLifetimes.timestamp,
+      expiresAtMs,
+      newestSeqHeard: newest,
+      newerKnown: pointed > seq ? pointed : null,
+      confirmedAtMs: this.#confirmedAtMs,
+    }
+  }
+
+  /** Notes that somebody spoke of a catalog. */
+  heard(word: SeqHeard): void {
+    if (word.seq >= (this.#heard.get(word.by)?.seq ?? 0)) this.#heard.set(word.by, word)
+  }
+
+  /** Notes a pointer whose signature holds. */
+  heardPointer(item: Pick<PointerItem, "publicKey" | "seq">): void {
+    const publicKeyHex = item.publicKey.toString("hex")
+    if (publicKeyHex !== this.#catalog.site.pointerKey) return
+    if (this.#pointer?.publicKeyHex !== publicKeyHex || item.seq > this.#pointer.seq) this.#pointer = { publicKeyHex, seq: item.seq }
+    this.heard({ seq: item.seq, by: "pointer", who: publicKeyHex })
+  }
+
+  /** Forgets what this informant claimed: it was not so. */
+  unheard(by: Informant, who: string): void {
+    if (this.#heard.get(by)?.who === who) this.#heard.delete(by)
   }
 
   /** Takes a catalog from elsewhere if it is newer than what is kept. Resolves with whether it was. @throws {GridError} CATALOG_* */
@@ -135,12 +183,8 @@ export class CatalogKeeper {
 
   /** Asks all known servers and the DHT; resolves when each has answered or failed. Never throws for a server's sake. */
   async refresh(signal?: AbortSignal): Promise<{ readonly answers: number; readonly failures: readonly unknown[] }> {
-    const { directory, api, log } = this.#parts
-    const servers = directory.contacts("api")
-    const asked = servers.map(async (server) => {
-      const bytes = await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) })
-      await this.consider(bytes, formatAddress(server))
-    })
+    const { directory, log } = this.#parts
+    const asked: Promise<unknown>[] = directory.contacts("api").map((server) => this.takeFromServer(server, signal))
     asked.push(this.#fromPointer(signal))
     const results = await Promise.allSettled(asked)
     const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []))
@@ -148,7 +192,35 @@ export class CatalogKeeper {
     return { answers: results.length - failures.length, failures }
   }
 
+  /** Takes the catalog of a server if it is newer; resolves with whether it was. @throws {GridError} as ApiClient and `consider` */
+  async takeFromServer(server: Address, signal?: AbortSignal): Promise<boolean> {
+    const { api, clock, directory } = this.#parts
+    const bytes = await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) })
+    const newer = await this.consider(bytes, formatAddress(server))
+    // A mirror has what it was given last; who signs knows.
+    if (directory.issuers().some((issuer) => formatAddress(issuer) === formatAddress(server))) this.#confirmedAtMs = clock.nowMs()
+    return newer
+  }
+
+  /**
+   * Fetches a catalog from the swarm and takes it if it is newer; resolves with whether it was. One at a time, and none when the kept one is as
+   * new as `seq` once its turn has come.
+   * @throws {GridError} CATALOG_*, SEEDERS_MISSING, TORRENT_INVALID
+   * @throws the signal's reason
+   */
+  fetch(wanted: { readonly seq: number; readonly infohash: Infohash }, peers: readonly Address[], signal: AbortSignal): Promise<boolean> {
+    const fetch = this.#fetching.then(async () => {
+      const either = AbortSignal.any([signal, this.#closing.signal])
+      either.throwIfAborted()
+      return wanted.seq > this.#catalog.seq && this.consider(await this.#fetchNow(wanted.infohash, peers, either), null)
+    })
+    this.#fetching = fetch.catch(() => {})
+    return fetch
+  }
+
   async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#fetching
     await this.#turn
     await Promise.all(this.#sessions.map((session) => session.close()))
   }
@@ -159,19 +231,23 @@ export class CatalogKeeper {
     if (network === null) throw new GridError("SEEDERS_MISSING", "the DHT was not asked")
     const item = await network.dht.getPointer(this.#catalog.site.pointerKey, POINTER_SALT)
     if (item === null) throw new GridError("SEEDERS_MISSING", "no node of the DHT knows the catalog's pointer")
-    if (item.seq > this.#catalog.seq) {
-      const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS)
-      await this.consider(await this.#fetch(item.infohash, signal === undefined ? timeout : AbortSignal.any([signal, timeout])), null)
-    }
+    this.heardPointer(item)
+    // Kept alive, and known at the next start, whether or not its catalog can be had now.
     network.dht.hold(item)
+    const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS)
+    await this.fetch(item, this.#parts.directory.contacts("swarm"), signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
   }
 
-  async #fetch(infohash: Infohash, signal: AbortSignal): Promise<Buffer> {
-    const { network, directory } = this.#parts
+  async #fetchNow(infohash: Infohash, peers: readonly Address[], signal: AbortSignal): Promise<Buffer> {
+    const { network } = this.#parts
     if (network === null) throw new GridError("SEEDERS_MISSING", "the swarm is not open")
-    const peers = directory.contacts("swarm")
+    if (network.swarm.session(infohash) !== null)
+      throw new GridError("CATALOG_INVALID", `${infohash} is here already and is no newer catalog`)
     const torrent = await network.swarm.fetchTorrent(infohash, { peers, signal })
+    // Else someone who names a layer could have it fetched and closed under a deploy.
+    if (torrent.name !== TORRENT_NAME) throw new GridError("CATALOG_INVALID", `${infohash} is no catalog`)
     if (torrent.contentBytes > CATALOG_BYTES_MAX) throw new GridError("CATALOG_INVALID", `a catalog of ${torrent.contentBytes} bytes`)
+    if (network.swarm.session(infohash) !== null) return this.#bytes
     const pieces = new MemoryPieceStore(torrent)
     const session = network.swarm.join(torrent, pieces)
     try {
@@ -182,6 +258,10 @@ export class CatalogKeeper {
       return bytes
     } finally {
       await session.close()
+      // Where the same catalog was taken from a server meanwhile, this session stood in the way of the one that seeds it.
+      this.#turn = this.#seedAfter(this.#turn).catch((error: unknown) =>
+        this.#parts.log.warn({ reason: reasonOf(error) }, "the kept catalog is not seeded"),
+      )
     }
   }
 
@@ -211,10 +291,8 @@ export class CatalogKeeper {
   async #seed(): Promise<void> {
     const { network, log } = this.#parts
     if (network === null) return
-    const torrent = catalogTorrent(this.#bytes)
-    if (network.swarm.session(torrent.infohash) === null)
-      this.#sessions.push(network.swarm.join(torrent, MemoryPieceStore.full(torrent, this.#bytes)))
-    while (this.#sessions.length > 1 + REPLACED_CATALOGS_SEEDED) await this.#sessions.shift()?.close()
+    const infohash = await this.#joinCatalog()
+    network.swarm.setNews({ seq: this.#catalog.seq, infohash })
     const key = this.#parts
       .online()
       ?.pointers.map((seed) => signingKeyFromSeed(Buffer.from(seed, "hex")))
@@ -225,9 +303,24 @@ export class CatalogKeeper {
         signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
         salt: POINTER_SALT,
         seq: this.#catalog.seq,
-        infohash: torrent.infohash,
+        infohash,
       })
       .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
+  }
+
+  async #seedAfter(turn: Promise<unknown>): Promise<void> {
+    await turn
+    if (!this.#closing.signal.aborted) await this.#joinCatalog()
+  }
+
+  /** Seeds the kept catalog where nobody else has its torrent open here. */
+  async #joinCatalog(): Promise<Infohash> {
+    const torrent = catalogTorrent(this.#bytes)
+    const { network } = this.#parts
+    if (network === null || network.swarm.session(torrent.infohash) !== null) return torrent.infohash
+    this.#sessions.push(network.swarm.join(torrent, MemoryPieceStore.full(torrent, this.#bytes)))
+    while (this.#sessions.length > 1 + REPLACED_CATALOGS_SEEDED) await this.#sessions.shift()?.close()
+    return torrent.infohash
   }
 }
 
@@ -241,7 +334,7 @@ function catalogTorrent(bytes: Buffer): Torrent {
         .update(bytes.subarray(offset, offset + pieceBytes))
         .digest(),
     )
-  return makeTorrent({ name: "imagegrid-catalog", contentBytes: bytes.length, pieceBytes, pieceDigests: Buffer.concat(digests) })
+  return makeTorrent({ name: TORRENT_NAME, contentBytes: bytes.length, pieceBytes, pieceDigests: Buffer.concat(digests) })
 }
 
 /** The DER certificates of the authorities that a catalog names. */

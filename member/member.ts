@@ -9,10 +9,11 @@ import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { Dht, readDhtState } from "#swarm/dht.ts"
+import { Dht, pointerIn, readDhtState, type PointerItem } from "#swarm/dht.ts"
 import { Swarm } from "#swarm/swarm.ts"
 import { ApiClient } from "./api-client.ts"
-import { authoritiesOf, CatalogKeeper, type RecordChange } from "./catalog-keeper.ts"
+import { authoritiesOf, CatalogKeeper, POINTER_SALT, type RecordChange } from "./catalog-keeper.ts"
+import { CatalogWatch } from "./catalog-watch.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
 import { networkKeyOf } from "./network-keys.ts"
@@ -43,7 +44,7 @@ export type MemberOptions = {
   readonly network?: "full" | "api-only"
 }
 
-type Network = { readonly swarm: Swarm; readonly dht: Dht; readonly layers: LayerStore }
+type Network = { readonly swarm: Swarm; readonly dht: Dht; readonly layers: LayerStore; readonly watch: CatalogWatch }
 
 export class Member {
   readonly home: Home
@@ -97,7 +98,7 @@ export class Member {
     const directory = await ServerDirectory.open(home, admission)
     await using opening = new AsyncDisposableStack()
     const limit = options.uploadBytesPerSecondLimit
-    let network: Network | null = null
+    let opened: Omit<Network, "watch"> | null = null
     if (options.network !== "api-only") {
       const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
       const bootstrap = directory.contacts("dht")
@@ -125,7 +126,7 @@ export class Member {
         (open) => open.close(),
       )
       const layers = opening.adopt(await LayerStore.open(home.path("layers")), (store) => store.close())
-      network = { swarm, dht, layers }
+      opened = { swarm, dht, layers }
     }
     let member: Member | null = null
     const catalogs = await CatalogKeeper.open(
@@ -136,12 +137,15 @@ export class Member {
         admission,
         api,
         directory,
-        network,
+        network: opened,
         online: () => member?.secrets.online ?? secrets.online ?? null,
         recordChange: parts.recordChange ?? null,
       },
       { catalog, bytes },
     )
+    const pointer = await rememberedPointer(home, catalog.site.pointerKey)
+    if (pointer !== null) catalogs.heardPointer(pointer)
+    const network = opened && { ...opened, watch: new CatalogWatch({ clock, log, catalogs, directory, api, ...opened }) }
     member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)
     if (network !== null) member.#startUpkeep()
     opening.move()
@@ -154,6 +158,11 @@ export class Member {
 
   get dht(): Dht {
     return this.#open.dht
+  }
+
+  /** Hears of newer catalogs while this member runs. */
+  get watch(): CatalogWatch {
+    return this.#open.watch
   }
 
   /** The layers kept in the home; a target's own layers are staged elsewhere. */
@@ -208,6 +217,7 @@ export class Member {
 
   async close(): Promise<void> {
     if (this.#upkeep !== null) clearInterval(this.#upkeep)
+    await this.#network?.watch.close()
     await this.catalogs.close()
     if (this.#network !== null) {
       await this.#saveDhtState()
@@ -243,6 +253,18 @@ export class Member {
 
   async #saveDhtState(): Promise<void> {
     await this.home.saveState(DHT_STATE_FILE, this.dht.state())
+  }
+}
+
+/** The pointer that an earlier run heard of, so that a copy that is known to be old is not shown as new. */
+async function rememberedPointer(home: Home, pointerKey: string): Promise<PointerItem | null> {
+  try {
+    const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
+    return state === null ? null : pointerIn(readDhtState(state), pointerKey, POINTER_SALT)
+  } catch (error) {
+    // Who needs the DHT is told of a damaged state when it is opened.
+    if (error instanceof GridError) return null
+    throw error
   }
 }
 

@@ -43,8 +43,9 @@ export class ServerDirectory {
     return new ServerDirectory(home, admission, stored === null ? [] : readServerList(stored).servers)
   }
 
+  /** Of all servers that are not revoked. */
   records(): readonly ServerRecord[] {
-    return [...this.#records.values()]
+    return [...this.#records.values()].filter(({ memberId }) => !this.#admission.isRevoked(memberId))
   }
 
   /** Addresses of all servers but `except`, newest word first. */
@@ -58,7 +59,11 @@ export class ServerDirectory {
   /** Where other servers and mirrors may answer: all that are known, and those of the invite, which were the first. */
   contacts(service: Service): Address[] {
     const first = service === "swarm" ? [] : this.#home.firstKnown[service]
-    return distinct([...this.addresses(service, this.#home.memberId), ...first])
+    const known = this.addresses(service, this.#home.memberId)
+    const revoked = new Set(
+      [...this.#records.values()].filter(({ memberId }) => this.#admission.isRevoked(memberId)).map((record) => record[service]),
+    )
+    return distinct([...known, ...first.filter((at) => !revoked.has(formatAddress(at)))])
   }
 
   /**

@@ -185,6 +185,10 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     reply.type("application/x-tar").send(member.catalogs.bytes),
   )
 
+  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: Hint }), async () => ({
+    catalogSeq: member.catalogs.catalog.seq,
+  }))
+
   api.post<{ Body: JoinRequest }>(
     routes.join,
     route("Makes the bearer of an invite a member.", ["invite"], { body: JoinRequest, answer: MembershipAnswer }),

@@ -100,6 +100,15 @@ export class ImageServer implements AsyncDisposable {
       await member.catalogs.refresh()
     }
     const warn = (what: string) => (error: unknown) => logger.warn({ reason: reasonOf(error) }, what)
+    let hintedSeq = 0
+    let hintsFollowed: Promise<void> | null = null
+    /** One exchange at a time, however many hints come, and another where a newer one came meanwhile. */
+    const followHints = async () => {
+      for (let seq = 0; seq !== hintedSeq && hintedSeq > member.catalogs.catalog.seq;) {
+        seq = hintedSeq
+        await exchange()
+      }
+    }
 
     const api = await listenApi(
       {
@@ -118,7 +127,11 @@ export class ImageServer implements AsyncDisposable {
           await member.catalogs.apply(change, from)
         },
         hinted: (catalogSeq) => {
-          if (catalogSeq > member.catalogs.catalog.seq) exchange().catch(warn("news was not fetched"))
+          if (catalogSeq <= member.catalogs.catalog.seq) return
+          hintedSeq = catalogSeq
+          hintsFollowed ??= followHints()
+            .catch(warn("news was not fetched"))
+            .finally(() => (hintsFollowed = null))
         },
       },
       home.listen.api,

@@ -28,7 +28,7 @@ import {
 import { type DhtState, STATE_NODES_MAX } from "./dht/state.ts"
 
 export type { PointerItem } from "./dht/pointer.ts"
-export { type DhtState, readDhtState } from "./dht/state.ts"
+export { type DhtState, pointerIn, readDhtState } from "./dht/state.ts"
 
 export type DhtParts = {
   /** 32 bytes that every member of the grid has. */
@@ -218,6 +218,16 @@ export class Dht implements DhtPort {
     const found = await this.#fetch(publicKey, saltOf)
     const held = this.#held.get(publicKey, saltOf)
     return found !== null && (held === null || found.seq > held.seq) ? found : held
+  }
+
+  pointerHere(publicKeyHex: string, salt: string): PointerItem | null {
+    const publicKey = publicKeyBytes(publicKeyHex)
+    const saltOf = saltBytes(salt)
+    const held = this.#held.get(publicKey, saltOf)
+    // oxlint-disable-next-line no-underscore-dangle -- as in #hold
+    const stored = this.#node._values.peek(pointerTarget(publicKey, saltOf).toString("hex"))
+    if (stored?.seq === undefined || (held !== null && stored.seq <= held.seq)) return held
+    return pointerOf(stored, publicKey, saltOf) ?? held
   }
 
   hold(item: PointerItem): void {

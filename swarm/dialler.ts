@@ -3,6 +3,7 @@ import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
 import { formatAddress, type Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
+import { keepNewest } from "#core/newest.ts"
 import { admitPeer, type SwarmAdmission } from "./admission.ts"
 import { Connection } from "./connection.ts"
 import { SharedReads, type ReadOptions } from "./shared-reads.ts"
@@ -12,17 +13,24 @@ import { peerIdOf } from "./wire.ts"
 export const HANDSHAKE_TIMEOUT_MS = 10_000
 /** Dials under way at a time, of all torrents. */
 const HALF_OPEN_MAX = 32
+/** Where somebody answered who is not admitted, nobody is dialled for this long: another may have the address by then. */
+const REFUSED_REST_MS = 10 * 60_000
+const REFUSED_MAX = 10_000
 
 export class Dialler {
   readonly #admission: SwarmAdmission
   readonly #memberId: string
   readonly #waiting: (() => void)[] = []
   readonly #closing = new AbortController()
+  readonly #nowMs: () => number
+  /** Addresses whose answering end is of no member, such as one that was revoked, and until when. */
+  readonly #refusedUntilMs = new Map<string, number>()
   #halfOpen = 0
 
-  constructor(admission: SwarmAdmission, memberId: string) {
+  constructor(admission: SwarmAdmission, memberId: string, nowMs: () => number) {
     this.#admission = admission
     this.#memberId = memberId
+    this.#nowMs = nowMs
   }
 
   /**
@@ -30,6 +38,9 @@ export class Dialler {
    * @throws {GridError} SEEDERS_MISSING, CERTIFICATE_INVALID and its kin, PEER_MISBEHAVED
    */
   async dial(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
+    const refusedUntilMs = this.#refusedUntilMs.get(formatAddress(address))
+    if (refusedUntilMs !== undefined && this.#nowMs() < refusedUntilMs)
+      throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} was not admitted a while ago`)
     if (this.#halfOpen >= HALF_OPEN_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#halfOpen += 1
     try {
@@ -38,6 +49,11 @@ export class Dialler {
       this.#halfOpen -= 1
       this.#waiting.shift()?.()
     }
+  }
+
+  /** Who was refused may be admitted now. */
+  admissionChanged(): void {
+    this.#refusedUntilMs.clear()
   }
 
   close(): void {
@@ -71,7 +87,11 @@ export class Dialler {
     const { promise, resolve, reject } = Promise.withResolvers<null>()
     const options: ConnectionOptions & ReadOptions = { ...this.#admission.tlsClientOptions(), ...address, onread: reads.onread }
     const socket = connect(options)
-    const fail = (cause: unknown) => reject(new GridError("SEEDERS_MISSING", `${formatAddress(address)} could not be reached`, { cause }))
+    const fail = (cause: unknown) => {
+      if (cause instanceof GridError && cause.code === "CERTIFICATE_INVALID")
+        keepNewest(this.#refusedUntilMs, formatAddress(address), this.#nowMs() + REFUSED_REST_MS, REFUSED_MAX)
+      reject(new GridError("SEEDERS_MISSING", `${formatAddress(address)} could not be reached`, { cause }))
+    }
     const stop = () => socket.destroy(new Error("the swarm is closed"))
     const timer = setTimeout(() => socket.destroy(new Error(`no TLS within ${HANDSHAKE_TIMEOUT_MS} ms`)), HANDSHAKE_TIMEOUT_MS)
     closing.addEventListener("abort", stop)

@@ -1,21 +1,27 @@
-/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9) and peer exchange (BEP 11), between values and bytes. */
+/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9), peer exchange (BEP 11) and news, between values and bytes. */
 import bencode from "bencode"
 import type { Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
+import { infohash, type Infohash } from "#core/identifiers.ts"
 import { readBencoded, type Bencoded } from "#core/strict-bencode.ts"
 
 /** The numbers under which we take extended messages (BEP 10 `m`). */
 export const EXTENDED_HANDSHAKE = 0
 export const PEER_EXCHANGE = 1
 export const METADATA = 2
+export const NEWS = 3
 
 /** Bytes of one part of the metadata (BEP 9). */
 export const METADATA_PART_BYTES = 16 * 1024
 
-/** What the other end takes: `peerExchange` and `metadata` are the numbers to send under, null where it takes none. */
+/** A numbered torrent that a member tells its peers of; what it means is the business of the swarm's owner. */
+export type News = { readonly seq: number; readonly infohash: Infohash }
+
+/** What the other end takes: `peerExchange`, `metadata` and `news` are the numbers to send under, null where it takes none. */
 export type Introduction = {
   readonly peerExchange: number | null
   readonly metadata: number | null
+  readonly news: number | null
   readonly metadataBytes: number | null
   /** Where it listens (BEP 10 `p`). */
   readonly listenPort: number | null
@@ -33,7 +39,7 @@ export function encodeIntroduction(own: {
 }): Buffer {
   return Buffer.from(
     bencode.encode({
-      m: { ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
+      m: { ig_catalog: NEWS, ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
       ...(own.metadataBytes === null ? {} : { metadata_size: own.metadataBytes }),
       p: own.listenPort,
       reqq: own.requestQueueLimit,
@@ -50,6 +56,7 @@ export function decodeIntroduction(payload: Buffer): Introduction {
   return {
     peerExchange: wholeNumber(ids.get("ut_pex"), 1, 255),
     metadata: wholeNumber(ids.get("ut_metadata"), 1, 255),
+    news: wholeNumber(ids.get("ig_catalog"), 1, 255),
     metadataBytes: wholeNumber(fields.get("metadata_size"), 1, Number.MAX_SAFE_INTEGER),
     listenPort: wholeNumber(fields.get("p"), 1, 65_535),
     requestQueueLimit: wholeNumber(fields.get("reqq"), 1, 65_535) ?? 250,
@@ -104,6 +111,20 @@ export function decodePeerExchange(payload: Buffer): Address[] {
     if (port > 0) addresses.push({ host: added.subarray(at, at + 4).join("."), port })
   }
   return addresses
+}
+
+export function encodeNews(news: News): Buffer {
+  return Buffer.from(bencode.encode({ ih: Buffer.from(news.infohash, "hex"), seq: news.seq }))
+}
+
+/** @throws {GridError} PEER_MISBEHAVED */
+export function decodeNews(payload: Buffer): News {
+  const { value, end } = readBencoded(payload)
+  const fields = dictionary(value)
+  const seq = wholeNumber(fields.get("seq"), 0, Number.MAX_SAFE_INTEGER)
+  const ih = fields.get("ih")
+  if (seq === null || !Buffer.isBuffer(ih) || ih.length !== 20 || end !== payload.length) refuse("news out of form")
+  return { seq, infohash: infohash(ih.toString("hex")) }
 }
 
 /** IPv4 alone has a compact form here; other addresses are left out. */

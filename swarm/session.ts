@@ -17,16 +17,21 @@ import { WindowedRate } from "./core/rate.ts"
 import { TorrentCore } from "./core/torrent-core.ts"
 import {
   decodeIntroduction,
+  decodeNews,
   decodePeerExchange,
   encodeIntroduction,
+  encodeNews,
   encodePeerExchange,
   EXTENDED_HANDSHAKE,
   METADATA,
+  NEWS,
   PEER_EXCHANGE,
   type Introduction,
+  type News,
 } from "./extensions.ts"
 import type { SwarmLog } from "./log.ts"
 import { MetadataService } from "./metadata-service.ts"
+import { NewsAllowance } from "./news-allowance.ts"
 import { PieceAssembly } from "./piece-assembly.ts"
 import type { UploadFrames } from "./upload-frames.ts"
 import type { UploadLimit } from "./upload-limit.ts"
@@ -46,9 +51,15 @@ export type SessionParts = {
   readonly admits: (connection: Connection) => boolean
   /** Opens a connection to a member that `wanted` takes. */
   readonly dial: (address: Address, wanted: (memberId: string) => boolean) => Promise<Connection>
+  /** What each peer is told once it has introduced itself. */
+  readonly news: () => News | null
+  readonly heard: (news: HeardNews) => void
   /** Called once, when the session closes. */
   readonly closed: () => void
 }
+
+/** News, and who told it; `address` is where it can be dialled, null when it did not say. */
+export type HeardNews = News & { readonly memberId: string; readonly address: Address | null }
 
 export type SessionStatistics = {
   readonly heldPieces: number
@@ -74,6 +85,7 @@ type Link = {
   readonly connection: Connection
   introduction: Introduction | null
   readonly metadata: MetadataService
+  readonly newsAllowance: NewsAllowance
 }
 
 type Waiter = { readonly resolve: () => void; readonly reject: (error: Error) => void }
@@ -219,6 +231,7 @@ export class TorrentSession {
       connection,
       introduction: null,
       metadata: new MetadataService(this.torrent, connection),
+      newsAllowance: new NewsAllowance(this.#parts.nowMs()),
     }
     this.#nextNumber += 1
     this.#links.set(link.number, link)
@@ -255,6 +268,11 @@ export class TorrentSession {
     for (const link of this.#links.values()) if (!this.#parts.admits(link.connection)) link.connection.close()
   }
 
+  /** Tells every peer that takes it. */
+  tellNews(news: News): void {
+    for (const link of this.#links.values()) this.#tellNews(link, news)
+  }
+
   // From the wire to the core.
 
   #take(link: Link, message: WireMessage): void {
@@ -267,18 +285,30 @@ export class TorrentSession {
     if (id === METADATA) return link.metadata.take(payload, link.introduction?.metadata ?? null)
     if (id === PEER_EXCHANGE)
       return this.#dispatch({ kind: "addresses", from: link.number, given: false, addresses: decodePeerExchange(payload) })
+    if (id === NEWS) return this.#takeNews(link, payload)
     if (id !== EXTENDED_HANDSHAKE) throw new GridError("PEER_MISBEHAVED", `extended message ${id}, which was not offered`)
     if (link.introduction !== null) throw new GridError("PEER_MISBEHAVED", "introduced itself twice")
     const introduction = decodeIntroduction(payload)
     link.introduction = introduction
-    const host = link.connection.remoteHost
     this.#dispatch({
       kind: "introduced",
       peer: link.number,
-      listen: host === null || introduction.listenPort === null ? null : { host, port: introduction.listenPort },
+      listen: listenAddressOf(link),
       exchangesPeers: introduction.peerExchange !== null,
       requestQueueLimit: introduction.requestQueueLimit,
     })
+    const news = this.#parts.news()
+    if (news !== null) this.#tellNews(link, news)
+  }
+
+  #takeNews(link: Link, payload: Buffer): void {
+    link.newsAllowance.use(this.#parts.nowMs())
+    this.#parts.heard({ ...decodeNews(payload), memberId: link.connection.peer.memberId, address: listenAddressOf(link) })
+  }
+
+  #tellNews(link: Link, news: News): void {
+    const id = link.introduction?.news ?? null
+    if (id !== null) link.connection.sendExtended(id, encodeNews(news))
   }
 
   #dispatch(event: CoreEvent<BlockSlices>): void {
@@ -429,4 +459,10 @@ export class TorrentSession {
       signal?.removeEventListener("abort", stop)
     }
   }
+}
+
+function listenAddressOf({ connection, introduction }: Link): Address | null {
+  const host = connection.remoteHost
+  const port = introduction?.listenPort ?? null
+  return host === null || port === null ? null : { host, port }
 }

@@ -16,17 +16,19 @@ import { defaultLimits } from "./core/limits.ts"
 import { seededRandom, type Random } from "./core/random.ts"
 import { TICK_MS } from "./core/torrent-core.ts"
 import { Dialler, HANDSHAKE_TIMEOUT_MS } from "./dialler.ts"
+import type { News } from "./extensions.ts"
 import { silentLog, type SwarmLog } from "./log.ts"
 import { fetchMetadata } from "./metadata-fetch.ts"
 import { monotonic } from "./monotonic.ts"
-import { TorrentSession } from "./session.ts"
+import { NEWS_INTERVAL_MS } from "./news-allowance.ts"
+import { TorrentSession, type HeardNews } from "./session.ts"
 import { UploadFrames } from "./upload-frames.ts"
 import { UploadLimit } from "./upload-limit.ts"
 import { peerIdOf } from "./wire.ts"
 
 export type { SwarmAdmission } from "./admission.ts"
 export type { SwarmLog } from "./log.ts"
-export { TorrentSession } from "./session.ts"
+export { TorrentSession, type HeardNews } from "./session.ts"
 
 /** Finds members that serve a torrent; the DHT is one. */
 export interface Discovery {
@@ -82,6 +84,12 @@ export class Swarm {
   readonly #halfOpen = new Map<string, Socket>()
   readonly #closing = new AbortController()
   readonly #timer: NodeJS.Timeout
+  readonly #newsListeners = new Set<(news: HeardNews) => void>()
+  /** Connections that fetch metadata, which no session knows of. */
+  readonly #fetching = new Set<Connection>()
+  #news: News | null = null
+  #toldNews: News | null = null
+  #newsToldAtMs = Number.NEGATIVE_INFINITY
   #recheckedAtMs = 0
   readonly #stopWatching: () => void
 
@@ -92,7 +100,7 @@ export class Swarm {
     this.#log = parts.log ?? silentLog
     this.#random = parts.random ?? seededRandom(Number.parseInt(parts.memberId.slice(0, 8), 16) ^ parts.clock.nowMs())
     this.#nowMs = monotonic(parts.clock)
-    this.#dialler = new Dialler(parts.admission, parts.memberId)
+    this.#dialler = new Dialler(parts.admission, parts.memberId, this.#nowMs)
     this.#uploadLimit = options.uploadBytesPerSecondLimit === undefined ? null : new UploadLimit(options.uploadBytesPerSecondLimit)
     server.on("error", (error) => this.#log.warn({ reason: error.message }, "a connection could not be taken"))
     server.on("connection", (socket) => this.#greet(socket))
@@ -163,6 +171,10 @@ export class Swarm {
       maxPeers: this.#options.maxPeersPerTorrent ?? defaultLimits.peers,
       admits: (connection) => this.#admits(connection),
       dial: (address, wanted) => this.#dialler.dial(address, torrent.infohash, wanted),
+      news: () => this.#news,
+      heard: (news) => {
+        for (const listener of this.#newsListeners) listener(news)
+      },
       closed: () => {
         ended.abort()
         this.#sessions.delete(torrent.infohash)
@@ -204,6 +216,19 @@ export class Swarm {
     throw new GridError("SEEDERS_MISSING", `no peer gave the metadata of ${infohash}; is a server that holds it running?`)
   }
 
+  /** What all peers are told from now on: those connected now, at most once a second, and each that connects. */
+  setNews(news: News): void {
+    if (news.seq === this.#news?.seq && news.infohash === this.#news.infohash) return
+    this.#news = news
+    this.#tellNews()
+  }
+
+  /** Calls `listener` with the news of any connected member: its word and no more. Returns how to stop. */
+  onNews(listener: (news: HeardNews) => void): () => void {
+    this.#newsListeners.add(listener)
+    return () => this.#newsListeners.delete(listener)
+  }
+
   /** Parts from all peers and stops listening. Stores stay open: they are their owners'. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
@@ -224,12 +249,21 @@ export class Swarm {
 
   #tick(): void {
     const nowMs = this.#nowMs()
+    this.#tellNews()
     if (nowMs - this.#recheckedAtMs >= RECHECK_MS) {
       this.#recheckedAtMs = nowMs
       this.#frames.trim()
       for (const session of this.#sessions.values()) session.recheck()
     }
     for (const session of this.#sessions.values()) if (session.active) session.tick()
+  }
+
+  #tellNews(): void {
+    const nowMs = this.#nowMs()
+    if (this.#news === null || this.#news === this.#toldNews || nowMs - this.#newsToldAtMs < NEWS_INTERVAL_MS) return
+    this.#toldNews = this.#news
+    this.#newsToldAtMs = nowMs
+    for (const session of this.#sessions.values()) session.tellNews(this.#news)
   }
 
   // Connections that come in.
@@ -265,7 +299,9 @@ export class Swarm {
 
   #recheck(): void {
     this.#server.setSecureContext(this.#parts.admission.tlsServerOptions())
+    this.#dialler.admissionChanged()
     for (const session of this.#sessions.values()) session.recheck()
+    for (const connection of this.#fetching) if (!this.#admits(connection)) connection.close()
   }
 
   #admits(connection: Connection): boolean {
@@ -324,7 +360,10 @@ export class Swarm {
       for (let address = waiting.shift(); address !== undefined && outcome.torrent === null; address = waiting.shift()) {
         try {
           const connection = await this.#dialler.dial(address, infohash, () => outcome.torrent === null)
-          outcome.torrent = await fetchMetadata(connection, infohash, this.address.port, signal)
+          this.#fetching.add(connection)
+          outcome.torrent = await fetchMetadata(connection, infohash, this.address.port, signal).finally(() =>
+            this.#fetching.delete(connection),
+          )
         } catch (error) {
           signal.throwIfAborted()
           if (!(error instanceof GridError)) throw error
@@ -334,7 +373,7 @@ export class Swarm {
       }
     }
     signal.throwIfAborted()
-    await Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome))
+    await unlessAborted(Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome)), signal)
     if (outcome.torrent === null && outcome.invalid !== null) throw outcome.invalid
     return outcome.torrent
   }
@@ -342,6 +381,18 @@ export class Swarm {
 
 function remoteName(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort}`
+}
+
+/** @throws the signal's reason as soon as it aborts: a dial that nobody answers ends in its own time */
+async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const stop = () => reject(signal.reason instanceof Error ? signal.reason : new Error("given up"))
+  signal.addEventListener("abort", stop)
+  try {
+    await Promise.race([work, promise])
+  } finally {
+    signal.removeEventListener("abort", stop)
+  }
 }
 
 /** @throws the signal's reason */

@@ -64,6 +64,13 @@ export class LabNetwork {
     return entering(bridgeNamespace(this.#pid))
   }
 
+  /** Parts these hosts from one another until they are joined again; every other host reaches all. */
+  async part(hosts: readonly LabHost[], how: "apart" | "joined"): Promise<void> {
+    const isolated = how === "apart" ? "on" : "off"
+    const lines = hosts.map((host) => `link set dev ${deviceOf(host)} type bridge_slave isolated ${isolated}`)
+    await batch("ip", bridgeNamespace(this.#pid), lines)
+  }
+
   /** Ends what still runs in it. Doing it again is harmless. */
   async close(): Promise<void> {
     await removeNamespaces(ownNames(await listNamespaces(), this.#pid))

@@ -4,6 +4,7 @@
  */
 import { createHash, hash, randomBytes } from "node:crypto"
 import { open } from "node:fs/promises"
+import type { Address } from "#core/address.ts"
 import { systemClock } from "#core/clock.ts"
 import type { Grants, Layer, Manifest } from "#core/documents.ts"
 import { imageName, imageVersion, siteName } from "#core/identifiers.ts"
@@ -33,11 +34,12 @@ const kinds = ["full", "index"] as const
  * Makes the home of a server in `directory` that holds layers of these sizes, two to an image; an odd one out has a small one for company. Returns
  * the layers in that order.
  */
-export async function makeLayeredServer(directory: string, sizes: readonly number[]): Promise<readonly Torrent[]> {
-  const home = await createSite(
-    { clock: systemClock, random: randomBytes },
-    { directory, site: siteName("memory"), groups: [], listen: { api: anyPort, swarm: anyPort, dht: anyPort } },
-  )
+export async function makeLayeredServer(
+  directory: string,
+  sizes: readonly number[],
+  listen: { readonly api: Address; readonly swarm: Address; readonly dht: Address } = { api: anyPort, swarm: anyPort, dht: anyPort },
+): Promise<readonly Torrent[]> {
+  const home = await createSite({ clock: systemClock, random: randomBytes }, { directory, site: siteName("memory"), groups: [], listen })
   const even = sizes.length % 2 === 0 ? sizes : [...sizes, 1]
   const torrents = even.map((contentBytes, number) => zeros(contentBytes, `layer ${number}`))
   await keepLayers(home, torrents)
@@ -77,7 +79,8 @@ function digestOfZeros(byteCount: number): Buffer {
   return createHash("sha1").update(Buffer.alloc(byteCount)).digest()
 }
 
-async function keepLayers(home: Home, torrents: readonly Torrent[]): Promise<void> {
+/** Puts such layers into a home. */
+export async function keepLayers(home: Home, torrents: readonly Torrent[]): Promise<void> {
   await using layers = await LayerStore.open(home.path("layers"))
   for (const torrent of torrents) {
     const path = home.path("made")

@@ -21,6 +21,7 @@ const CONNECTIONS_OF_ONE = 5
 /** Extended messages as a server numbers them (swarm/extensions.ts). */
 const PEER_EXCHANGE = 1
 const METADATA = 2
+const NEWS = 3
 
 type Visit = { readonly peer: HostileSocket; readonly who: Attacker; readonly torrent: Torrent; readonly dice: Dice }
 
@@ -179,6 +180,8 @@ async function badExtended(visit: Visit): Promise<void> {
       "d5:added7:abcdefge",
       "d5:addedi7ee",
       "d5:addedlee",
+      "d2:ih3:abc3:seqi1ee",
+      "d2:ih20:aaaaaaaaaaaaaaaaaaaa3:seqi9007199254740991ee",
       "d1:mi7ee",
       "d1:md11:ut_metadatai-1e6:ut_pexi256eee",
       "d1:md11:ut_metadatai0e6:ut_pex1:xe1:pi65536e4:reqqi0ee",
@@ -187,7 +190,7 @@ async function badExtended(visit: Visit): Promise<void> {
     ]),
   )
   const payload = dice.pick([hostileBencode(dice), oddFields(fields, dice), known])
-  const id = dice.pick([0, 0, PEER_EXCHANGE, METADATA, METADATA, 3, 20, 255])
+  const id = dice.pick([0, 0, PEER_EXCHANGE, METADATA, METADATA, NEWS, NEWS, 20, 255])
   await peer.write("hostile bencode", encodeExtended(id, Buffer.concat([payload, dice.bytes(dice.chance(0.3) ? dice.below(17_000) : 0)])))
   await peer.pause(50)
 }

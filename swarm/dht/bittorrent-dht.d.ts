@@ -27,8 +27,8 @@ declare module "bittorrent-dht" {
     constructor(options: DhtOptions)
     readonly nodeId: Buffer
     readonly nodes: { count(): number; toArray(): FoundNode[] }
-    /** Items that this node answers `get` with. Private to the package, whose version is pinned: it has no other way to store an own item. */
-    readonly _values: { set(targetHex: string, value: StoredValue): void }
+    /** Items that this node answers `get` with. Private to the package, whose version is pinned: it has no other way to see them or store an own one. */
+    readonly _values: { set(targetHex: string, value: StoredValue): void; peek(targetHex: string): StoredValue | undefined }
     listen(): void
     addNode(node: { readonly host: string; readonly port: number; readonly id?: Buffer }): void
     removeNode(id: Buffer): void

@@ -26,6 +26,8 @@ export interface DhtPort {
   putPointer(item: PutPointer): Promise<void>
   /** The pointer with the highest seq that the network and this node hold, its signature verified. */
   getPointer(publicKeyHex: string, salt: string): Promise<PointerItem | null>
+  /** The newest pointer that this node has without asking: held, or put here by another node. Its signature is verified. */
+  pointerHere(publicKeyHex: string, salt: string): PointerItem | null
   /** Keeps an item that another signed alive in the network, for as long as this node lives. False signatures are ignored. */
   hold(item: PointerItem): void
   nodeCount(): number

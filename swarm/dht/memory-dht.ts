@@ -88,6 +88,10 @@ export class MemoryDht implements DhtPort {
     return held.reduce<PointerItem | null>((newest, item) => (newest !== null && newest.seq >= item.seq ? newest : item), null)
   }
 
+  pointerHere(publicKeyHex: string, salt: string): PointerItem | null {
+    return this.#held.get(publicKeyBytes(publicKeyHex), saltBytes(salt))
+  }
+
   hold(item: PointerItem): void {
     if (this.#held.keep(item) !== item) return
     for (const node of this.#reachable()) node.#held.keep(item)

@@ -2,7 +2,7 @@
 import { Type, type Static } from "typebox"
 import { Hex20, Hex32, WholeNumber } from "#core/documents.ts"
 import { reader } from "#core/schema.ts"
-import { SALT_MAX_BYTES } from "./pointer.ts"
+import { restorePointer, SALT_MAX_BYTES, type PointerItem } from "./pointer.ts"
 
 export const STATE_NODES_MAX = 2_000
 const STATE_POINTERS_MAX = 1_000
@@ -42,3 +42,10 @@ export type DhtState = Static<typeof DhtState>
  * @throws {GridError} STATE_DAMAGED
  */
 export const readDhtState = reader(DhtState, "STATE_DAMAGED", "DHT state")
+
+/** The saved pointer of this key and salt; null when there is none whose signature holds. */
+export function pointerIn(state: DhtState, publicKeyHex: string, salt: string): PointerItem | null {
+  const saltHex = Buffer.from(salt).toString("hex")
+  const saved = state.pointers.find((pointer) => pointer.publicKey === publicKeyHex && pointer.salt === saltHex)
+  return saved === undefined ? null : restorePointer(saved)
+}

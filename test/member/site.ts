@@ -9,11 +9,12 @@ import { systemClock, type Clock } from "../../core/clock.ts"
 import { groupName, imageRef, siteName } from "../../core/identifiers.ts"
 import { keysDirectory, type Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
-import { silentLog } from "../../member/log.ts"
+import { silentLog, type Log } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import type { GroupParts } from "../../nodes/groups.ts"
 import { KeyRing } from "../../nodes/key-ring.ts"
+import { makeChange } from "../../nodes/make-change.ts"
 import { makeInvite, type InviteOptions } from "../../nodes/make-invite.ts"
 import { publishImage } from "../../nodes/publish.ts"
 import { ImageServer } from "../../nodes/server.ts"
@@ -61,6 +62,11 @@ export class TestSite implements AsyncDisposable {
     this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
   }
 
+  /** Ends the first server; what others have of the site stays. */
+  async stop(): Promise<void> {
+    await this.#server[Symbol.asyncDispose]()
+  }
+
   async invite(options: Partial<InviteOptions> = {}): Promise<string> {
     return (await this.inviteFrom(this.home, options)).text
   }
@@ -91,6 +97,19 @@ export class TestSite implements AsyncDisposable {
   async member(home: Home): Promise<Member> {
     const parts = { home, clock: systemClock, log: silentLog }
     return this.#others.adopt(await Member.start(parts, { network: "api-only" }), (member) => member.close())
+  }
+
+  /** Runs a whole member of this site, until the site ends. */
+  async runMember(home: Home, log: Log = silentLog): Promise<Member> {
+    return this.#others.adopt(await Member.start({ home, clock: systemClock, log }), (member) => member.close())
+  }
+
+  /** An administrator refuses these members from now on. */
+  async revoke(...memberIds: readonly string[]): Promise<void> {
+    const { applied } = await makeChange(await this.parts(), () => ({
+      site: (document) => ({ ...document, revoked: [...document.revoked, ...memberIds] }),
+    }))
+    if (!applied) throw new Error("the revocation was not applied")
   }
 
   /** What an administrator at the first server has: all keys of the site, or none of them. */

@@ -28,7 +28,7 @@ async function dialled(t: TestContext, answer: (socket: TLSSocket, handshake: Bu
   t.after(() => listener.close())
   const at = listener.address()
   assert.ok(at !== null && typeof at === "object")
-  const dialler = new Dialler(client.admission, client.memberId)
+  const dialler = new Dialler(client.admission, client.memberId, () => performance.now())
   const connection = await dialler.dial({ host: "127.0.0.1", port: at.port }, INFOHASH, () => true)
   t.after(() => connection.close())
   return connection

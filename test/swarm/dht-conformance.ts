@@ -102,6 +102,19 @@ export function dhtConformance(name: string, open: OpenDht): void {
       await close(nodes)
     })
 
+    test("shows a node the pointer that was put at it, without asking anybody", async () => {
+      const nodes = await network(3)
+      assert.equal(nodes[0].pointerHere(alice.publicKeyHex, "catalog"), null)
+      await nodes[1].putPointer({ signing: alice, salt: "catalog", seq: 7, infohash: infohashOf("seven") })
+      for (const node of nodes) {
+        assert.equal(node.pointerHere(alice.publicKeyHex, "catalog")?.seq, 7)
+        assert.equal(node.pointerHere(alice.publicKeyHex, "another salt"), null)
+      }
+      await nodes[1].putPointer({ signing: alice, salt: "catalog", seq: 8, infohash: infohashOf("eight") })
+      for (const node of nodes) assert.equal(node.pointerHere(alice.publicKeyHex, "catalog")?.infohash, infohashOf("eight"))
+      await close(nodes)
+    })
+
     test("never lets a stale seq win, whoever puts or holds it", async () => {
       const nodes = await network(4)
       const [first, second] = nodes

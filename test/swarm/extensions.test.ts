@@ -10,6 +10,7 @@ import {
   encodeMetadataMessage,
   encodePeerExchange,
   METADATA,
+  NEWS,
   PEER_EXCHANGE,
 } from "#swarm/extensions.ts"
 import { readBencoded } from "#core/strict-bencode.ts"
@@ -20,6 +21,7 @@ test("an introduction comes out as it went in", () => {
   assert.deepEqual(decodeIntroduction(encodeIntroduction({ listenPort: 7401, requestQueueLimit: 512, metadataBytes: 4000 })), {
     peerExchange: PEER_EXCHANGE,
     metadata: METADATA,
+    news: NEWS,
     metadataBytes: 4000,
     listenPort: 7401,
     requestQueueLimit: 512,
@@ -28,7 +30,7 @@ test("an introduction comes out as it went in", () => {
 
 test("an introduction of a stranger's choosing yields nulls or is refused: names of JavaScript mean nothing in it", () => {
   const plain = decodeIntroduction(Buffer.from("d1:md1:ad8:toStringi1ee9:__proto__i1eee"))
-  assert.deepEqual(plain, { peerExchange: null, metadata: null, metadataBytes: null, listenPort: null, requestQueueLimit: 250 })
+  assert.deepEqual(plain, { peerExchange: null, metadata: null, news: null, metadataBytes: null, listenPort: null, requestQueueLimit: 250 })
   assert.equal(decodeIntroduction(Buffer.from("d1:pi70000ee")).listenPort, null)
   assert.equal(decodeIntroduction(Buffer.from("d1:md11:ut_metadatai-3eee")).metadata, null)
   assert.throws(() => decodeIntroduction(Buffer.from("le")), misbehaved)
