@@ -15,7 +15,7 @@ import { ApiClient } from "./api-client.ts"
 import { authoritiesOf, CatalogKeeper } from "./catalog-keeper.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
-import { networkKeyOf } from "./network-keys.ts"
+import { networkKeysInForce } from "./network-keys.ts"
 import { outdatedOf, renewalDue, renewMembership } from "./renewal.ts"
 import { ServerDirectory } from "./server-directory.ts"
 import { storedCatalog } from "./stored-catalog.ts"
@@ -50,6 +50,8 @@ export class Member {
   readonly #network: Network | null
   #certificate: MemberCertificate
   #secrets: MemberSecrets
+  /** Those that the DHT goes by. */
+  #networkKeys: readonly Buffer[]
   #upkeep: NodeJS.Timeout | null = null
   #renewing: Promise<void> | null = null
 
@@ -70,6 +72,8 @@ export class Member {
     this.#network = network
     this.#certificate = certificate
     this.#secrets = secrets
+    this.#networkKeys = networkKeysInForce(secrets, opened.catalogs.catalog.site)
+    opened.catalogs.onChange(() => this.#useNetworkKeys())
   }
 
   /** @throws {GridError} ADDRESS_IN_USE, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, HOME_INVALID */
@@ -97,7 +101,7 @@ export class Member {
       const bootstrap = directory.contacts("dht")
       const dht = opening.adopt(
         await Dht.open(
-          { networkKey: networkKeyOf(secrets, catalog.site), clock, log },
+          { networkKeys: networkKeysInForce(secrets, catalog.site), clock, log },
           { listen: options.dht ?? home.listen.dht, bootstrap, ...(state === null ? {} : { state: readDhtState(state) }) },
         ),
         (open) => open.close(),
@@ -172,6 +176,7 @@ export class Member {
   /** Takes in keys that a command of this home has made meanwhile. */
   async reloadSecrets(): Promise<void> {
     this.#secrets = await this.home.secrets()
+    this.#useNetworkKeys()
   }
 
   /** Renews certificate and secrets at a server of the site; calls while one is under way wait for that. @throws {GridError} as renewMembership */
@@ -184,6 +189,7 @@ export class Member {
   async takeMembership(certificate: MemberCertificate, secrets: MemberSecrets | null): Promise<void> {
     if (secrets !== null)
       this.#secrets = await this.home.updateSecrets((held) => (held.online === undefined ? secrets : unitedSecrets(held, secrets)))
+    this.#useNetworkKeys()
     await this.home.saveCertificate(certificate.der)
     this.#certificate = certificate
     this.admission.update({ certificateDer: certificate.der })
@@ -217,6 +223,15 @@ export class Member {
         const spread = setTimeout(() => void this.#renewWhereNeeded().catch(warn), Math.random() * RENEWALS_SPREAD_MS)
         spread.unref()
       })
+  }
+
+  /** The catalog says which keys count, and the secrets which are here. */
+  #useNetworkKeys(): void {
+    const keys = networkKeysInForce(this.#secrets, this.catalogs.catalog.site)
+    if (this.#network === null || Buffer.concat(keys).equals(Buffer.concat(this.#networkKeys))) return
+    this.#networkKeys = keys
+    this.#network.dht.setNetworkKeys(keys)
+    this.log.info({ networkKeys: keys.length }, "the site's network keys have changed")
   }
 
   async #renewWhereNeeded(): Promise<void> {
