@@ -62,6 +62,7 @@ export const refusals = {
   KEY_LOCKED: { meaning: "a key is protected by a passphrase that was not given, or is another", exit: "permission" },
   KEY_MISSING: { meaning: "this home does not hold the key that the command needs", exit: "permission" },
   MANIFEST_INVALID: { meaning: "a manifest is not of the form it must have", exit: "data" },
+  MEMBER_REPLACED: { meaning: "this member's keys were replaced by new ones, and the old ones are not renewed", exit: "permission" },
   NAME_INVALID: { meaning: "a name, version or other word is out of form", exit: "usage" },
   NOT_PERMITTED: { meaning: "the operating system does not permit this to the user", exit: "permission" },
   OUTPUT_EXISTS: { meaning: "a file to be written exists already", exit: "output" },

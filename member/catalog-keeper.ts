@@ -207,19 +207,18 @@ export class CatalogKeeper {
     if (network.swarm.session(torrent.infohash) === null)
       this.#sessions.push(network.swarm.join(torrent, MemoryPieceStore.full(torrent, this.#bytes)))
     while (this.#sessions.length > 1 + REPLACED_CATALOGS_SEEDED) await this.#sessions.shift()?.close()
-    const key = this.#parts
-      .online()
-      ?.pointers.map((seed) => signingKeyFromSeed(Buffer.from(seed, "hex")))
-      .find(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)
-    if (key === undefined) return
-    void network.dht
-      .putPointer({
-        signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
-        salt: POINTER_SALT,
-        seq: this.#catalog.seq,
-        infohash: torrent.infohash,
-      })
-      .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
+    const keys = this.#parts.online()?.pointers.map((seed) => signingKeyFromSeed(fromHex(seed))) ?? []
+    // A server that has not got the newest key yet leaves the pointing to those who have. Replaced keys go on pointing, for members who were away.
+    if (!keys.some(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)) return
+    for (const key of keys)
+      void network.dht
+        .putPointer({
+          signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
+          salt: POINTER_SALT,
+          seq: this.#catalog.seq,
+          infohash: torrent.infohash,
+        })
+        .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
   }
 }
 

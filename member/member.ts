@@ -26,6 +26,8 @@ const DHT_STATE_BYTES_MAX = 1024 * 1024
 /** How often state is saved and a renewal is considered. */
 const UPKEEP_INTERVAL_MS = 60_000
 const RENEWALS_SPREAD_MS = 5_000
+/** How often a client that runs for long asks for a newer catalog; servers and mirrors exchange theirs more often (nodes/server.ts). */
+const NEWS_INTERVAL_MS = 10 * 60_000
 
 export type MemberParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
 export type MemberOptions = {
@@ -208,8 +210,13 @@ export class Member {
   }
 
   #startUpkeep(): void {
+    let newsDueAtMs = this.clock.nowMs() + NEWS_INTERVAL_MS * (0.5 + Math.random())
     const upkeep = async () => {
       await this.#saveDhtState()
+      if (this.home.role === "client" && this.clock.nowMs() >= newsDueAtMs) {
+        newsDueAtMs = this.clock.nowMs() + NEWS_INTERVAL_MS
+        await this.catalogs.refresh()
+      }
       this.dht.addNodes(this.directory.records().map((record) => address(record.dht)))
       // Servers renew their own certificates and share their keys (nodes/server.ts).
       if (this.home.role !== "server") await this.#renewWhereNeeded()

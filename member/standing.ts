@@ -1,7 +1,7 @@
 /** Whether a member's certificate and secrets are those that the site now says they should be. Pure. */
 import { X509Certificate } from "node:crypto"
 import type { MemberCertificate } from "#crypto/certificate.ts"
-import { signingKeyFromSeed } from "#crypto/identity.ts"
+import { sealingKeyFromSecret, signingKeyFromSeed } from "#crypto/identity.ts"
 import { networkKeyDigest } from "#crypto/network-key.ts"
 import { newestRoot } from "#trust/files.ts"
 import { keyIdOfSeed } from "#trust/metadata.ts"
@@ -24,9 +24,10 @@ export function outdated({ certificate, secrets, catalog }: Standing): string[] 
     reasons.push("a certificate of the newest authority")
   const groups = groupsOf(site, certificate)
   if ([...groups].sort().join() !== [...certificate.groups].sort().join()) reasons.push("a certificate with its groups of now")
-  for (const { name, generation } of site.groups)
-    if ((secrets.online !== undefined || groups.some((own) => own === name)) && !holdsGroup(secrets, name, generation))
-      reasons.push(`generation ${generation} of the key of group ${name}`)
+  const opens = certificate.role !== "mirror"
+  for (const group of site.groups)
+    if ((secrets.online !== undefined || (opens && groups.some((own) => own === group.name))) && !holdsGroup(secrets, group))
+      reasons.push(`generation ${group.generation} of the key of group ${group.name}`)
   const [networkKey] = site.networkKeys
   if (!secrets.networkKeys.some((key) => networkKeyDigest(Buffer.from(key, "hex")) === networkKey)) reasons.push("the newest network key")
   if (secrets.online !== undefined) reasons.push(...missingOnline(secrets.online, catalog))
@@ -50,6 +51,12 @@ function seeds(held: readonly string[]): Buffer[] {
   return held.map((seed) => Buffer.from(seed, "hex"))
 }
 
-function holdsGroup(secrets: MemberSecrets, name: string, generation: number): boolean {
-  return secrets.groups.some((held) => held.name === name && held.generation === generation)
+/** The key itself is compared: two servers may each have made one for a generation, of which one came into force. */
+function holdsGroup(secrets: MemberSecrets, { name, generation, publicKey }: Catalog["site"]["groups"][number]): boolean {
+  return secrets.groups.some(
+    (held) =>
+      held.name === name &&
+      held.generation === generation &&
+      sealingKeyFromSecret(Buffer.from(held.secretKey, "hex")).publicKeyHex === publicKey,
+  )
 }

@@ -8,7 +8,7 @@ import { ONLINE_KEYS_MAX, type MemberSecrets } from "#core/wire.ts"
 export function unitedSecrets(mine: MemberSecrets, theirs: MemberSecrets): MemberSecrets {
   const groups = [...mine.groups]
   for (const group of theirs.groups)
-    if (!groups.some(({ name, generation }) => name === group.name && generation === group.generation)) groups.push(group)
+    if (!groups.some(({ name, secretKey }) => name === group.name && secretKey === group.secretKey)) groups.push(group)
   const [a, b] = [mine.online, theirs.online]
   return {
     groups,

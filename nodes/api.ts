@@ -7,6 +7,7 @@ import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
 import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs } from "#crypto/admission.ts"
+import { memberIdOf } from "#crypto/identity.ts"
 import type { Certificate, InviteCertificate, MemberCertificate } from "#crypto/certificate.ts"
 import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
@@ -161,11 +162,17 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
 
   api.post<{ Body: RenewRequest }>(
     routes.renew,
-    route("Renews the caller's certificate.", ALL_MEMBERS, { body: RenewRequest, answer: MembershipAnswer }),
+    route("Renews the caller's certificate, for its new keys where it brings some.", ALL_MEMBERS, {
+      body: RenewRequest,
+      answer: MembershipAnswer,
+    }),
     async (request) => {
       const caller = callerOf(request, ALL_MEMBERS) as MemberCertificate
       const answer = await issuing().renew(caller, request.body)
-      parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
+      const { rekey } = request.body
+      const { memberId } = caller
+      if (rekey === undefined) parts.logger.info({ memberId, from: request.ip }, "certificate renewed")
+      else parts.logger.info({ memberId, newMemberId: memberIdOf(rekey.signingKey), from: request.ip }, "member keys replaced")
       return answer
     },
   )
