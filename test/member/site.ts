@@ -13,7 +13,7 @@ import { joinSite } from "../../member/join.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { outdatedOf } from "../../member/renewal.ts"
-import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
+import { createSite, DEFAULT_GROUP, type CreateSiteOptions } from "../../nodes/create-site.ts"
 import { KeyRing } from "../../nodes/key-ring.ts"
 import { makeInvite } from "../../nodes/make-invite.ts"
 import type { RotateParts } from "../../nodes/rotate.ts"
@@ -46,7 +46,7 @@ export class TestSite implements AsyncDisposable {
     this.#server = server
   }
 
-  static async start(clock: Clock = systemClock): Promise<TestSite> {
+  static async start(clock: Clock = systemClock, more: Partial<CreateSiteOptions> = {}): Promise<TestSite> {
     const directory = mkdtempSync(join(tmpdir(), "imagegrid-site-"))
     const parts = { clock: systemClock, random: randomBytes }
     const options = {
@@ -54,6 +54,7 @@ export class TestSite implements AsyncDisposable {
       site: siteName("demo"),
       groups: [],
       listen: { api: free, swarm: free, dht: free },
+      ...more,
     }
     const home = await createSite(parts, options)
     return new TestSite(directory, home, await runServer(home, clock))

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict"
 import { X509Certificate } from "node:crypto"
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { systemClock } from "../../core/clock.ts"
 import { imageRef } from "../../core/identifiers.ts"
+import { lockKey, unlockKey } from "../../crypto/key-file.ts"
 import { networkKeyDigest } from "../../crypto/network-key.ts"
 import { imageIdentity } from "../../client/open-image.ts"
-import { authoritiesOf, POINTER_SALT } from "../../member/catalog-keeper.ts"
+import { authoritiesOf, POINTER_SALT, seedsFrom } from "../../member/catalog-keeper.ts"
 import { Home, keysDirectory } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
 import { silentLog } from "../../member/log.ts"
@@ -15,6 +16,8 @@ import { Member } from "../../member/member.ts"
 import { outdatedOf } from "../../member/renewal.ts"
 import { decodeInvite } from "../../crypto/invite.ts"
 import { DEFAULT_GROUP } from "../../nodes/create-site.ts"
+import { KeyRing } from "../../nodes/key-ring.ts"
+import { finishChange } from "../../nodes/make-change.ts"
 import { publishImage } from "../../nodes/publish.ts"
 import { rotateSigningKeys, type SigningRole } from "../../nodes/rotate-signing-key.ts"
 import {
@@ -28,12 +31,12 @@ import {
   rotatePointer,
   type RotateParts,
 } from "../../nodes/rotate.ts"
+import { decodeChange, encodeChange } from "../../trust/change-file.ts"
 import { newestRoot, targetsOf } from "../../trust/files.ts"
 import { keyIdOfSeed } from "../../trust/metadata.ts"
-import { refreshTimestamp } from "../../trust/online-roles.ts"
-import { seedsFrom } from "../../member/catalog-keeper.ts"
 import { clockOff, comesBack, runServer, TestSite } from "../member/site.ts"
 import { until } from "../swarm/dht-grid.ts"
+import { forgedByThief } from "./thief.ts"
 
 /** A member that was away comes back, lacks nothing and has what the first server has. */
 async function assertCatchesUp(site: TestSite, home: Home): Promise<void> {
@@ -266,6 +269,47 @@ for (const role of [{ kind: "root" }, { kind: "targets" }, { kind: "publisher", 
     )
   })
 
+test("where the root asks for two signatures, the change waits for the other holder, and until then the old key stays", async () => {
+  await using site = await TestSite.start(systemClock, { rootKeys: { count: 2, threshold: 2 } })
+  const client = await site.join("client")
+  const directory = keysDirectory(site.home.directory)
+  const elsewhere = join(site.directory, "elsewhere.key")
+  for (const kind of ["key", "pub"]) renameSync(join(directory, `root-2.${kind}`), elsewhere.replace(/key$/, kind))
+  const parts = await site.administrator()
+  for (const role of ["targets", "root"] as const) {
+    const made = await rotateSigningKeys({ ...parts, newPassphrase: () => assert.fail("none") }, { kind: role })
+    assert.equal(made.applied, false)
+    for (const { old, new: successor } of made.keyFiles) assert.ok(existsSync(old) && existsSync(successor))
+    const carried = decodeChange(encodeChange(made))
+    const keys = await KeyRing.open({ homeKeys: null, files: [elsewhere] }, () => assert.fail("none"))
+    const before = newestRoot(site.server.member.catalogs.catalog.files)
+    assert.ok((await finishChange({ ...parts, keys }, carried.files, carried.change)).applied)
+    const after = newestRoot(site.server.member.catalogs.catalog.files)
+    assert.equal(before.roles[role].keyids.filter((id) => after.roles[role].keyids.includes(id)).length, role === "root" ? 1 : 0)
+  }
+  await assertCatchesUp(site, client)
+})
+
+test("a key with a passphrase gets a successor with one", async () => {
+  await using site = await TestSite.start()
+  const directory = keysDirectory(site.home.directory)
+  const path = join(directory, "publisher.key")
+  const quickToTry = 10
+  writeFileSync(path, await lockKey(Buffer.from(readFileSync(path, "utf8").trim(), "hex"), "old words", quickToTry))
+  const keys = await KeyRing.open({ homeKeys: directory, files: [] }, async () => "old words")
+  const parts = { ...(await site.administrator()), keys, newPassphrase: async () => "new words" }
+  const mistyped = await KeyRing.open({ homeKeys: directory, files: [] }, async () => "other words")
+  const role = { kind: "publisher", name: "publisher" } as const
+  await assert.rejects(rotateSigningKeys({ ...parts, keys: mistyped }, role), { code: "KEY_LOCKED" })
+  assert.ok(!readdirSync(directory).includes("publisher-2.key"), "nothing was made for who can't open the old one")
+  const made = await rotateSigningKeys(parts, role)
+  assert.ok(made.applied)
+  const [file] = made.keyFiles
+  assert.ok(file)
+  const opened = await unlockKey(readFileSync(file.new), "new words", file.new)
+  assert.ok(site.server.member.catalogs.catalog.roles.find(({ name }) => name === "publisher")?.keyIds.includes(keyIdOfSeed(opened)))
+})
+
 test("a home that holds no key of a role can't replace it", async () => {
   await using site = await TestSite.start()
   const second = await site.joinAs("server", "second")
@@ -280,15 +324,13 @@ test("a thief of the online keys who signs the highest version of all is behind 
   await using site = await TestSite.start()
   const [client, second] = [await site.join("client"), await site.joinAs("server", "second")]
   const { catalogs } = site.server.member
-  const { forgedByThief } = await import("./thief.ts")
   const online = await site.home.onlineKeys()
   const seeds = seedsFrom(online)(newestRoot(catalogs.catalog.files))
   assert.ok(seeds)
   assert.equal(await catalogs.consider(await forgedByThief(catalogs.catalog.files, seeds)), true)
   assert.equal(catalogs.catalog.timestampVersion, 2 ** 31 - 1)
-  assert.throws(
-    () => refreshTimestamp({ files: catalogs.catalog.files, online: seeds, nowMs: systemClock.nowMs() + 1 }) && assert.fail("signed"),
-  )
+  const longLife = 100 * 365 * 24 * 3_600_000
+  await assert.rejects(catalogs.keepFresh(longLife), { code: "CATALOG_INVALID" }, "there is no next version")
   // The client met the forgery too.
   const victim = await comesBack(client)
   assert.equal(victim.catalogs.catalog.snapshotVersion, 2 ** 31 - 1)
