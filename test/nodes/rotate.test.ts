@@ -9,7 +9,7 @@ import { lockKey, unlockKey } from "../../crypto/key-file.ts"
 import { networkKeyDigest } from "../../crypto/network-key.ts"
 import { imageIdentity } from "../../client/open-image.ts"
 import { authoritiesOf, POINTER_SALT, seedsFrom } from "../../member/catalog-keeper.ts"
-import { Home, keysDirectory } from "../../member/home.ts"
+import { keysDirectory, type Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
@@ -318,6 +318,18 @@ test("a home that holds no key of a role can't replace it", async () => {
   const client = await site.join("client")
   await assert.rejects(rotatePointer({ ...parts, home: client }), { code: "KEY_MISSING", message: /use a server's home/ })
   assert.equal(site.server.member.catalogs.catalog.rootVersion, 1)
+})
+
+test("a server that published while it was cut off, and comes back after the online keys were replaced, loses nothing", async () => {
+  await using site = await TestSite.start()
+  const second = await site.joinAs("server", "second")
+  const parts = await site.administrator()
+  await publish({ ...parts, home: second }, site, "debian:1")
+  assert.ok((await rotateOnlineKeys(parts, ["snapshot", "timestamp"])).applied)
+  await using server = await runServer(second)
+  for (const { member } of [server, site.server])
+    await until(() => member.catalogs.catalog.rootVersion === 2 && member.catalogs.catalog.images.has("debian:1"))
+  assert.deepEqual(outdatedOf(server.member), [])
 })
 
 test("a thief of the online keys who signs the highest version of all is behind again once they are replaced", async () => {
