@@ -19,8 +19,12 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   const log = { info: () => {}, warn: (_fields: object, message: string) => output.warn(message) }
   const member = await Member.start({ home, clock: systemClock, log })
   try {
-    const { answers } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
-    if (answers === 0) output.warn("no server or peer gave a catalog; going on with the one that this home kept")
+    const { answers, failures } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
+    if (answers === 0) {
+      // A server that did not admit this member says more than one that is down.
+      const telling = failures.find((failure) => failure instanceof GridError && failure.code.startsWith("CERTIFICATE_")) ?? failures[0]
+      output.warn(`no server or peer gave a catalog (${reasonOf(telling)}); going on with the one that this home kept`)
+    }
     tellFreshness(output, member.catalogs.freshness(), systemClock.nowMs())
     if (renewalDue(member.certificate, systemClock.nowMs()) || outdatedOf(member).length > 0)
       await member.renew().catch((error: unknown) => output.warn(`certificate not renewed yet: ${reasonOf(error)}`))

@@ -17,6 +17,7 @@ const api: CommandOption = { flags: "--api <HOST:PORT>", description: "listen he
 
 const SITE = "Make and run a site"
 const MEMBERS = "Let machines in"
+const KEYS = "Replace keys"
 const IMAGES = "Publish and look"
 const DEPLOY = "Deploy and pass on"
 const TRY = "Try it"
@@ -145,6 +146,36 @@ export const commands: readonly CommandSpec[] = [
     examples: ["imagegrid revoke 5f0c9d3a7be14d2c8a6b1e0f9d8c7b6a --home /var/lib/imagegrid"],
     home: "needed",
     load: () => import("./commands/revoke.ts"),
+  },
+  {
+    name: "rotate",
+    group: KEYS,
+    summary: "replaces a key by a new one; members who are away take it when they come back",
+    arguments: [
+      {
+        name: "WHAT",
+        description: "snapshot, timestamp, pointer, authority, network, group, root, targets, publisher or member",
+        required: true,
+      },
+      { name: "NAME", description: "of the group or publisher; or the second of 'snapshot timestamp'", required: false },
+    ],
+    options: [
+      { flags: "--drop-old", description: "of authority and network: accept the newest key alone from now on, and make none" },
+      { flags: "--yes", description: "drop the old authority even if that locks members out" },
+      ...keyOptions,
+      outOption,
+    ],
+    examples: [
+      "imagegrid rotate snapshot timestamp --home /var/lib/imagegrid",
+      "imagegrid rotate authority --home /var/lib/imagegrid",
+      "imagegrid rotate authority --drop-old --home /var/lib/imagegrid",
+      "imagegrid rotate publisher hpc --home /var/lib/imagegrid --passphrase-file FILE",
+      "imagegrid rotate member --home /var/lib/imagegrid",
+    ],
+    exitNotes:
+      "'rotate member' needs the home to itself: stop what runs in it first. All others work while the server runs, and while it does not.",
+    home: "needed",
+    load: () => import("./commands/rotate.ts"),
   },
   {
     name: "publish",

@@ -30,6 +30,18 @@ export function passphraseSource({ passphraseFile }: KeyOptions): AskPassphrase 
   }
 }
 
+/** For the file of a new key: a person types it twice. */
+export function newPassphraseSource({ passphraseFile }: KeyOptions): AskPassphrase {
+  if (passphraseFile !== undefined) return () => readPassphrase(passphraseFile)
+  return async (path) => {
+    const given = await askSecret(`New passphrase of ${path}: `)
+    if (given === null) throw new GridError("KEY_LOCKED", `${path}; give --passphrase-file, since there is no terminal to ask at`)
+    if (given === "" || given !== (await askSecret("Once more: ")))
+      throw new GridError("KEY_LOCKED", "no passphrase was typed twice alike; try again")
+    return given
+  }
+}
+
 /** The first line of a file. @throws {GridError} KEY_LOCKED when it is empty */
 export async function readPassphrase(file: string): Promise<string> {
   const [line = ""] = (await readBounded(file, PASSPHRASE_BYTES_MAX)).toString("utf8").split("\n")

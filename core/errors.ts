@@ -66,6 +66,7 @@ export const refusals = {
   KEY_MISSING: { meaning: "this home does not hold the key that the command needs", exit: "permission" },
   KEYS_TOO_MANY: { meaning: "this home holds as many keys as it can", exit: "output" },
   MANIFEST_INVALID: { meaning: "a manifest is not of the form it must have", exit: "data" },
+  MEMBER_REPLACED: { meaning: "this member's keys were replaced by new ones, and the old ones are not renewed", exit: "permission" },
   NAME_INVALID: { meaning: "a name, version or other word is out of form", exit: "usage" },
   NOT_PERMITTED: { meaning: "the operating system does not permit this to the user", exit: "permission" },
   OUTPUT_EXISTS: { meaning: "a file to be written exists already", exit: "output" },

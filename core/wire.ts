@@ -50,7 +50,7 @@ export const ServerRecord = Type.Object(
 )
 export type ServerRecord = Static<typeof ServerRecord>
 
-/** The keys of a machine that joins; their secret halves never leave it. */
+/** The keys of a machine that joins, or replaces its own; their secret halves never leave it. */
 const MemberKeys = {
   /** Ed25519, raw, hex. */
   signingKey: Hex32,
@@ -70,7 +70,14 @@ export const JoinRequest = Type.Object(
 )
 export type JoinRequest = Static<typeof JoinRequest>
 
-export const RenewRequest = Type.Object({ clockMs: WholeNumber }, strict)
+export const RenewRequest = Type.Object(
+  {
+    clockMs: WholeNumber,
+    /** New keys in place of the caller's. `proof`: Ed25519 by the new `signingKey` over "imagegrid rekey\0", the old member id and both new keys. base64. */
+    rekey: Type.Optional(Type.Object({ ...MemberKeys, proof: Base64(100) }, strict)),
+  },
+  strict,
+)
 export type RenewRequest = Static<typeof RenewRequest>
 
 /** The answer to a join and to a renewal. */

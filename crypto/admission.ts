@@ -1,6 +1,9 @@
 /**
  * Who may talk to this member. A connection is admitted only when its certificate was signed by an authority of the site, is
  * current, is of a role that is allowed here and is not revoked: in the handshake, and again whenever `onChange` fires.
+ *
+ * While one authority replaces another, who was away knows the old one alone. So the dialling end names the newest authority that it knows
+ * (as the server name of RFC 6066), and a server that has a certificate of that one shows it instead of its newest.
  */
 import { constants, hash, X509Certificate } from "node:crypto"
 import { createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket, type TlsOptions } from "node:tls"
@@ -9,7 +12,7 @@ import { GridError } from "#core/errors.ts"
 import type { SiteName } from "#core/identifiers.ts"
 import { keepNewest } from "#core/newest.ts"
 import { parseCertificate, readCertificate, type Certificate, type MemberRole } from "./certificate.ts"
-import type { SigningKey } from "./identity.ts"
+import { memberIdOf, rawPublicKeyHex, type SigningKey } from "./identity.ts"
 
 /** What a certificate may be used as. A holder of an invite may join, and nothing else. */
 export type AdmittedAs = MemberRole | "invite"
@@ -30,7 +33,10 @@ export type AdmissionParts = {
   readonly certificateDer: Uint8Array
   readonly signing: SigningKey
 }
-export type AdmissionChange = Partial<Pick<AdmissionParts, "authorities" | "revoked" | "certificateDer">>
+export type AdmissionChange = Partial<Pick<AdmissionParts, "authorities" | "revoked" | "certificateDer">> & {
+  /** DER of own certificates of other authorities of the site. */
+  readonly alternates?: readonly Uint8Array[]
+}
 
 /** AES-128-GCM first: the fastest with hardware AES (FACTS.md). */
 const CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -49,6 +55,9 @@ export class Admission {
   #authorities: readonly X509Certificate[]
   #revoked: ReadonlySet<string>
   #certificate: Certificate
+  #alternates: readonly Certificate[] = []
+  /** Made on first use, by the name of the authority that certified the alternate. */
+  readonly #alternateContexts = new Map<string, SecureContext>()
   /** One OpenSSL context for all dialled connections: making one costs more than a signature. */
   #dialContext: SecureContext | null = null
   /** By SHA-256 of their DER, oldest first: form and signature alone. Time, revocation and role are looked at each time. */
@@ -85,14 +94,18 @@ export class Admission {
     const authorities = change.authorities?.map(readAuthority) ?? this.#authorities
     const certificate = change.certificateDer === undefined ? this.#certificate : this.#ownCertificate(change.certificateDer)
     const revoked = change.revoked === undefined ? this.#revoked : new Set(change.revoked)
+    const alternates = change.alternates?.map((der) => this.#ownCertificate(der)) ?? this.#alternates
     const same =
       sameAuthorities(authorities, this.#authorities) &&
       certificate.der.equals(this.#certificate.der) &&
+      sameCertificates(alternates, this.#alternates) &&
       revoked.symmetricDifference(this.#revoked).size === 0
     if (same) return
     this.#authorities = authorities
     this.#certificate = certificate
     this.#revoked = revoked
+    this.#alternates = alternates
+    this.#alternateContexts.clear()
     this.#dialContext = null
     this.#verified.clear()
     for (const listener of this.#listeners) listener()
@@ -109,13 +122,27 @@ export class Admission {
 
   /** For tls.createServer and server.setSecureContext. The owner still asks `admitSocket` which role came. */
   tlsServerOptions(): TlsOptions {
-    return { ...this.#contextOptions(), requestCert: true, rejectUnauthorized: true, handshakeTimeout: HANDSHAKE_TIMEOUT_MS }
+    return {
+      ...this.#contextOptions(this.#certificate),
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      SNICallback: (name, done) => {
+        try {
+          done(null, this.#alternateFor(name))
+        } catch (error) {
+          done(error instanceof Error ? error : new Error(String(error)))
+        }
+      },
+    }
   }
 
   /** For tls.connect. The handshake fails unless the answering end is admitted as one of `allowed`; names and addresses prove nothing. */
   tlsClientOptions(allowed: readonly AdmittedAs[] = ALL_MEMBERS): ConnectionOptions {
-    this.#dialContext ??= createSecureContext(this.#contextOptions())
+    this.#dialContext ??= createSecureContext(this.#contextOptions(this.#certificate))
+    const [newest] = this.#authorities
     return {
+      ...(newest !== undefined && { servername: authorityName(newest) }),
       minVersion: "TLSv1.3",
       maxVersion: "TLSv1.3",
       secureContext: this.#dialContext,
@@ -166,7 +193,7 @@ export class Admission {
     if (known !== undefined) return known
     const certificate = readCertificate(certificateDer)
     const parsed = new X509Certificate(certificate.der)
-    const issuer = this.#authorities.find((authority) => parsed.checkIssued(authority) && parsed.verify(authority.publicKey))
+    const issuer = this.#issuerOf(parsed)
     if (issuer === undefined)
       throw new GridError(
         "CERTIFICATE_INVALID",
@@ -175,6 +202,24 @@ export class Admission {
     const verified = { certificate, issuer }
     keepNewest(this.#verified, digest, verified, VERIFIED_MAX)
     return verified
+  }
+
+  #issuerOf(certificate: X509Certificate): X509Certificate | undefined {
+    return this.#authorities.find((authority) => certificate.checkIssued(authority) && certificate.verify(authority.publicKey))
+  }
+
+  /** What to show to a peer that knows this authority; undefined where that is the newest certificate. */
+  #alternateFor(name: string): SecureContext | undefined {
+    const made = this.#alternateContexts.get(name)
+    if (made !== undefined) return made
+    for (const alternate of this.#alternates) {
+      const issuer = this.#issuerOf(new X509Certificate(alternate.der))
+      if (issuer === undefined || authorityName(issuer) !== name) continue
+      const context = createSecureContext(this.#contextOptions(alternate))
+      this.#alternateContexts.set(name, context)
+      return context
+    }
+    return undefined
   }
 
   #requireCurrent(notBeforeMs: number, notAfterMs: number, what: string): void {
@@ -193,7 +238,7 @@ export class Admission {
     return certificate
   }
 
-  #contextOptions(): TlsOptions {
+  #contextOptions(certificate: Certificate): TlsOptions {
     return {
       minVersion: "TLSv1.3",
       maxVersion: "TLSv1.3",
@@ -203,7 +248,7 @@ export class Admission {
       // Every connection shows its certificate: without tickets, and with no session kept here, none is resumed.
       secureOptions: constants.SSL_OP_NO_TICKET,
       key: this.#signing.privateKey.export({ format: "pem", type: "pkcs8" }),
-      cert: new X509Certificate(this.#certificate.der).toString(),
+      cert: new X509Certificate(certificate.der).toString(),
       ca: this.#authorities.map(String),
     }
   }
@@ -213,11 +258,20 @@ function idOf(certificate: Certificate): string {
   return certificate.kind === "member" ? certificate.memberId : certificate.inviteId
 }
 
+/** What a dialling end calls an authority by: the id of its key, which is no secret. */
+function authorityName(authority: X509Certificate): string {
+  return memberIdOf(rawPublicKeyHex(authority.publicKey))
+}
+
 function readAuthority(der: Uint8Array): X509Certificate {
   const parsed = parseCertificate(der)
   if (!parsed.ca || parsed.publicKey.asymmetricKeyType !== "ed25519" || !parsed.verify(parsed.publicKey))
     throw new GridError("CERTIFICATE_INVALID", "not a self-signed Ed25519 authority")
   return parsed
+}
+
+function sameCertificates(a: readonly Certificate[], b: readonly Certificate[]): boolean {
+  return a.length === b.length && a.every(({ der }, position) => b[position]?.der.equals(der) === true)
 }
 
 function sameAuthorities(a: readonly X509Certificate[], b: readonly X509Certificate[]): boolean {

@@ -132,7 +132,8 @@ const certificateTroubles: readonly (readonly [pattern: RegExp, code: RefusalCod
   [
     /bad_certificate|bad certificate|certificate_unknown|certificate unknown|unknown_ca|unknown ca|SELF_SIGNED|UNABLE_TO/i,
     "CERTIFICATE_INVALID",
-    "one end does not admit the other: another site, a wrong clock or a revoked member",
+    "one end does not admit the other: another site, a wrong clock, a revoked member, or one who was away until after the site had dropped " +
+      "its old authority; in the last case join again with a new invite",
   ],
 ]
 

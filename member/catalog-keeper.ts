@@ -293,19 +293,18 @@ export class CatalogKeeper {
     if (network === null) return
     const infohash = await this.#joinCatalog()
     network.swarm.setNews({ seq: this.#catalog.seq, infohash })
-    const key = this.#parts
-      .online()
-      ?.pointers.map((seed) => signingKeyFromSeed(Buffer.from(seed, "hex")))
-      .find(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)
-    if (key === undefined) return
-    void network.dht
-      .putPointer({
-        signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
-        salt: POINTER_SALT,
-        seq: this.#catalog.seq,
-        infohash,
-      })
-      .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
+    const keys = this.#parts.online()?.pointers.map((seed) => signingKeyFromSeed(fromHex(seed))) ?? []
+    // A server that has not got the newest key yet leaves the pointing to those who have. Replaced keys go on pointing, for members who were away.
+    if (!keys.some(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)) return
+    for (const key of keys)
+      void network.dht
+        .putPointer({
+          signing: { publicKeyHex: key.publicKeyHex, sign: (message) => sign(key, message) },
+          salt: POINTER_SALT,
+          seq: this.#catalog.seq,
+          infohash,
+        })
+        .catch((error: unknown) => log.warn({ reason: reasonOf(error) }, "pointer not put; it will be tried again"))
   }
 
   async #seedAfter(turn: Promise<unknown>): Promise<void> {

@@ -4,7 +4,6 @@
  */
 import { mkdir, readdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
-import { setTimeout } from "node:timers/promises"
 import { Type, type Static } from "typebox"
 import { memberIdentity, type MemberIdentity } from "#crypto/identity.ts"
 import { readCertificate, type MemberCertificate, type MemberRole } from "#crypto/certificate.ts"
@@ -16,6 +15,8 @@ import { parseJson, reader } from "#core/schema.ts"
 import { readMemberSecrets, type MemberSecrets, type OnlineSecrets } from "#core/wire.ts"
 import { isTemporaryName, readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
 import { lockHome, type HomeLock } from "#store/home-lock.ts"
+import { lockKeys } from "./keys-lock.ts"
+import { finishSwitch } from "./member-switch.ts"
 
 const strict = { additionalProperties: false } as const
 const HomeAddress = Type.String({ maxLength: 260 })
@@ -52,8 +53,6 @@ export type HomeContents = {
 }
 
 const SECRET_FILE_BYTES_MAX = 1024 * 1024
-const SECRETS_LOCK_ATTEMPTS = 50
-const SECRETS_LOCK_PAUSE_MS = 100
 
 /** Where a home keeps its secrets: those of the member, and in an administrator's home its own signing keys. */
 export function keysDirectory(homeDirectory: string): string {
@@ -95,6 +94,7 @@ export class Home {
    * @throws {GridError} HOME_INVALID, KEY_INVALID
    */
   static async open(directory: string): Promise<Home> {
+    await finishSwitch(directory)
     const file = readMemberFile(await readJson(join(directory, "member.json"), 64 * 1024, "HOME_INVALID", directory))
     const seed = await readHexSecret(join(directory, "keys", "member.key"))
     const identity = memberIdentity(seed)
@@ -169,20 +169,10 @@ export class Home {
    * @throws {GridError} HOME_IN_USE when another process holds them for seconds
    */
   async updateSecrets(change: (held: MemberSecrets) => MemberSecrets): Promise<MemberSecrets> {
-    using _ = await this.#lockSecrets()
+    using _ = await lockKeys(this.directory)
     const secrets = change(await this.secrets())
     await writeFileDurably(this.path("keys", "secrets.json"), `${JSON.stringify(secrets)}\n`, { mode: 0o600 })
     return secrets
-  }
-
-  async #lockSecrets(): Promise<HomeLock> {
-    for (let attempt = 1; ; attempt++)
-      try {
-        return lockHome(keysDirectory(this.directory))
-      } catch (error) {
-        if (!(error instanceof GridError) || error.code !== "HOME_IN_USE" || attempt >= SECRETS_LOCK_ATTEMPTS) throw error
-        await setTimeout(SECRETS_LOCK_PAUSE_MS)
-      }
   }
 
   /** The online keys of a server. @throws {GridError} KEY_MISSING */

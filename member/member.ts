@@ -16,7 +16,7 @@ import { authoritiesOf, CatalogKeeper, POINTER_SALT, type RecordChange } from ".
 import { CatalogWatch } from "./catalog-watch.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
-import { networkKeyOf } from "./network-keys.ts"
+import { networkKeysInForce } from "./network-keys.ts"
 import { outdatedOf, renewalDue, renewMembership } from "./renewal.ts"
 import { ServerDirectory } from "./server-directory.ts"
 import { storedCatalog } from "./stored-catalog.ts"
@@ -27,6 +27,8 @@ const DHT_STATE_BYTES_MAX = 1024 * 1024
 /** How often state is saved and a renewal is considered. */
 const UPKEEP_INTERVAL_MS = 60_000
 const RENEWALS_SPREAD_MS = 5_000
+/** How often a client that runs for long asks for a newer catalog; servers and mirrors exchange theirs more often (nodes/server.ts). */
+const NEWS_INTERVAL_MS = 10 * 60_000
 
 export type MemberParts = {
   readonly home: Home
@@ -57,6 +59,8 @@ export class Member {
   readonly #network: Network | null
   #certificate: MemberCertificate
   #secrets: MemberSecrets
+  /** Those that the DHT goes by. */
+  #networkKeys: readonly Buffer[]
   #upkeep: NodeJS.Timeout | null = null
   #renewing: Promise<void> | null = null
 
@@ -77,6 +81,8 @@ export class Member {
     this.#network = network
     this.#certificate = certificate
     this.#secrets = secrets
+    this.#networkKeys = networkKeysInForce(secrets, opened.catalogs.catalog.site)
+    opened.catalogs.onChange(() => this.#useNetworkKeys())
   }
 
   /** @throws {GridError} ADDRESS_IN_USE, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, HOME_INVALID */
@@ -104,7 +110,7 @@ export class Member {
       const bootstrap = directory.contacts("dht")
       const dht = opening.adopt(
         await Dht.open(
-          { networkKey: networkKeyOf(secrets, catalog.site), clock, log },
+          { networkKeys: networkKeysInForce(secrets, catalog.site), clock, log },
           { listen: options.dht ?? home.listen.dht, bootstrap, ...(state === null ? {} : { state: readDhtState(state) }) },
         ),
         (open) => open.close(),
@@ -197,6 +203,7 @@ export class Member {
   /** Takes in keys that a command of this home has made meanwhile. */
   async reloadSecrets(): Promise<void> {
     this.#secrets = await this.home.secrets()
+    this.#useNetworkKeys()
   }
 
   /** Renews certificate and secrets at a server of the site; calls while one is under way wait for that. @throws {GridError} as renewMembership */
@@ -209,6 +216,7 @@ export class Member {
   async takeMembership(certificate: MemberCertificate, secrets: MemberSecrets | null): Promise<void> {
     if (secrets !== null)
       this.#secrets = await this.home.updateSecrets((held) => (held.online === undefined ? secrets : unitedSecrets(held, secrets)))
+    this.#useNetworkKeys()
     await this.home.saveCertificate(certificate.der)
     this.#certificate = certificate
     this.admission.update({ certificateDer: certificate.der })
@@ -228,8 +236,13 @@ export class Member {
   }
 
   #startUpkeep(): void {
+    let newsDueAtMs = this.clock.nowMs() + NEWS_INTERVAL_MS * (0.5 + Math.random())
     const upkeep = async () => {
       await this.#saveDhtState()
+      if (this.home.role === "client" && this.clock.nowMs() >= newsDueAtMs) {
+        newsDueAtMs = this.clock.nowMs() + NEWS_INTERVAL_MS
+        await this.catalogs.refresh()
+      }
       this.dht.addNodes(this.directory.records().map((record) => address(record.dht)))
       // Servers renew their own certificates and share their keys (nodes/server.ts).
       if (this.home.role !== "server") await this.#renewWhereNeeded()
@@ -243,6 +256,15 @@ export class Member {
         const spread = setTimeout(() => void this.#renewWhereNeeded().catch(warn), Math.random() * RENEWALS_SPREAD_MS)
         spread.unref()
       })
+  }
+
+  /** The catalog says which keys count, and the secrets which are here. */
+  #useNetworkKeys(): void {
+    const keys = networkKeysInForce(this.#secrets, this.catalogs.catalog.site)
+    if (this.#network === null || Buffer.concat(keys).equals(Buffer.concat(this.#networkKeys))) return
+    this.#networkKeys = keys
+    this.#network.dht.setNetworkKeys(keys)
+    this.log.info({ networkKeys: keys.length }, "the site's network keys have changed")
   }
 
   async #renewWhereNeeded(): Promise<void> {

@@ -207,13 +207,24 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
 
   api.post<{ Body: RenewRequest }>(
     routes.renew,
-    route("Renews the caller's certificate.", ALL_MEMBERS, { body: RenewRequest, answer: MembershipAnswer }),
+    route("Renews the caller's certificate, for its new keys where it brings some.", ALL_MEMBERS, {
+      body: RenewRequest,
+      answer: MembershipAnswer,
+    }),
     async (request) => {
       const caller = callerOf(request, ALL_MEMBERS) as MemberCertificate
       limit.count(caller.memberId, member.clock.nowMs())
       const answer = await issuing().renew(caller, request.body)
-      await audit.append([{ event: "renewed", actor: memberActor(caller), from: request.ip, what: { role: caller.role } }])
-      parts.logger.info({ memberId: caller.memberId, from: request.ip }, "certificate renewed")
+      const { rekey } = request.body
+      const { memberId, role } = caller
+      const newMemberId = rekey === undefined ? null : memberIdOf(rekey.signingKey)
+      await audit.append([
+        newMemberId === null
+          ? { event: "renewed", actor: memberActor(caller), from: request.ip, what: { role } }
+          : { event: "rekeyed", actor: memberActor(caller), from: request.ip, what: { role, newMemberId } },
+      ])
+      if (newMemberId === null) parts.logger.info({ memberId, from: request.ip }, "certificate renewed")
+      else parts.logger.info({ memberId, newMemberId, from: request.ip }, "member keys replaced")
       return answer
     },
   )

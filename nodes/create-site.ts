@@ -1,7 +1,6 @@
 /** Makes a site from nothing: its keys, its authority, its signed repository, and the home of its first server. */
 import { mkdir } from "node:fs/promises"
 import { join } from "node:path"
-import { issueAuthority } from "#crypto/certificate.ts"
 import { memberIdentity, sealingKeyFromSecret, signingKeyFromSeed } from "#crypto/identity.ts"
 import { networkKeyDigest } from "#crypto/network-key.ts"
 import { createRepository } from "#trust/create-repository.ts"
@@ -15,11 +14,8 @@ import type { MemberSecrets } from "#core/wire.ts"
 import { Home, keysDirectory } from "#member/home.ts"
 import { AuditLog } from "./audit-log.ts"
 import { saveKeyFile } from "./key-ring.ts"
-import { BACKDATE_MS, issueMemberCertificate } from "./issuer.ts"
-
-const YEAR_MS = 365 * 24 * 3_600_000
-/** An authority's certificate outlives many rotations of what it issues. */
-const AUTHORITY_LIFE_MS = 10 * YEAR_MS
+import { newAuthority } from "./authority.ts"
+import { issueMemberCertificate } from "./issuer.ts"
 
 /** The group that members are in and images are granted to when no other is named. */
 export const DEFAULT_GROUP = groupName("default")
@@ -48,22 +44,15 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     publisher: parts.random(32),
     snapshot: parts.random(32),
     timestamp: parts.random(32),
-    authority: parts.random(32),
     pointer: parts.random(32),
   }
   const groups = [...new Set([DEFAULT_GROUP, ...options.groups])].map((name) => ({ name, key: sealingKeyFromSecret(parts.random(32)) }))
   const networkKey = parts.random(32)
-  const authorityDer = await issueAuthority({
-    site,
-    seed: keys.authority,
-    notBeforeMs: nowMs - BACKDATE_MS,
-    notAfterMs: nowMs + AUTHORITY_LIFE_MS,
-    serial: parts.random(16),
-  })
+  const authority = await newAuthority({ site, nowMs, random: parts.random })
   const document: SiteDocument = {
     format: "imagegrid-site-1",
     site,
-    authorities: [authorityDer.toString("base64")],
+    authorities: [authority.der.toString("base64")],
     pointerKey: signingKeyFromSeed(keys.pointer).publicKeyHex,
     groups: groups.map(({ name, key }) => ({ name, generation: 1, publicKey: key.publicKeyHex, added: [], removed: [] })),
     networkKeys: [networkKeyDigest(networkKey)],
@@ -76,14 +65,14 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     groups: groups.map(({ name, key }) => ({ name, generation: 1, secretKey: hex(key.secretKey) })),
     networkKeys: [hex(networkKey)],
     online: {
-      authorities: [hex(keys.authority)],
+      authorities: [hex(authority.seed)],
       snapshot: [hex(keys.snapshot)],
       timestamp: [hex(keys.timestamp)],
       pointers: [hex(keys.pointer)],
     },
   }
   const certificateDer = await issueMemberCertificate({
-    authority: { seed: keys.authority, der: authorityDer },
+    authority,
     subject: {
       kind: "member",
       site,

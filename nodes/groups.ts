@@ -67,6 +67,15 @@ export async function removeFromGroup(parts: GroupParts, name: GroupName, member
   return changeGroups(parts, catalog, group, removed)
 }
 
+/** A new key of a group, nobody removed. Grants that were made before open with the older keys, which its members keep. @throws {GridError} as removeFromGroup */
+export async function replaceGroupKey(parts: GroupParts, name: GroupName): Promise<GroupChange> {
+  const catalog = await currentCatalog(parts)
+  const before = groupOf(catalog.site, name)
+  const generation = before.generation + 1
+  const publicKey = await newKey(parts, catalog, name, generation)
+  return changeGroups(parts, catalog, { ...before, generation, publicKey }, [])
+}
+
 async function changeGroups(parts: GroupParts, catalog: Catalog, group: Group, members: readonly MemberId[]): Promise<GroupChange> {
   const { files } = catalog
   const isNew = !catalog.site.groups.some(({ name }) => name === group.name)

@@ -13,6 +13,7 @@ import {
 } from "#crypto/certificate.ts"
 import { memberIdOf, signingKeyFromSeed, verify } from "#crypto/identity.ts"
 import { inviteProof } from "#crypto/invite.ts"
+import { rekeyProof } from "#crypto/rekey-proof.ts"
 import { sealTo } from "#crypto/sealed-box.ts"
 import type { Clock } from "#core/clock.ts"
 import type { SiteDocument } from "#core/documents.ts"
@@ -22,14 +23,14 @@ import type { GroupName, SiteName } from "#core/identifiers.ts"
 import type { ClaimRequest, JoinRequest, MembershipAnswer, MemberSecrets, RenewRequest, ServerRecord } from "#core/wire.ts"
 import { groupKeysInForce } from "#member/group-keys.ts"
 import { MEMBERSHIP_PURPOSE, requireSimilarClocks } from "#member/membership.ts"
-import type { Authority } from "./authority.ts"
+import { BACKDATE_MS, type Authority } from "./authority.ts"
 import { decideClaim } from "./claims.ts"
 import type { ServerState } from "./state.ts"
 
 /** How long a member's certificate lives; it is renewed after two thirds of that. */
-const CERTIFICATE_LIFE_MS = 7 * 24 * 3_600_000
-/** Certificates begin a little in the past, for clocks that are behind. */
-export const BACKDATE_MS = 10 * 60_000
+export const CERTIFICATE_LIFE_MS = 7 * 24 * 3_600_000
+/** How long a server remembers that a member's keys were replaced: by then nobody keeps the old ones to try them. */
+const REPLACED_KEPT_MS = 10 * 365 * 24 * 3_600_000
 
 type Random = (byteCount: number) => Uint8Array
 
@@ -117,21 +118,15 @@ export class Issuer {
 
   /** @throws {GridError} INVITE_USED, REQUEST_INVALID, CLOCK_WRONG */
   async join(invite: InviteCertificate, request: JoinRequest): Promise<MembershipAnswer> {
-    const { clock, state, site } = this.#parts
+    const { clock, site } = this.#parts
     requireSimilarClocks(clock.nowMs(), request.clockMs, "the server's clock")
     const proof = inviteProof(invite.inviteId, request.signingKey, request.sealingKey)
     if (!verify(request.signingKey, proof, Buffer.from(request.proof, "base64")))
       throw new GridError("REQUEST_INVALID", "the join's proof is not a signature by the key that it names")
     const memberId = memberIdOf(request.signingKey)
     const claim: ClaimRequest = { inviteId: invite.inviteId, uses: invite.uses, memberId, expiresAtMs: invite.notAfterMs }
-    const used = () => new GridError("INVITE_USED", `it was for ${invite.uses} machine${invite.uses === 1 ? "" : "s"}; ask for another`)
-    if (!this.claim(claim)) throw used()
-    if (!(await this.#parts.askFellows(claim))) {
-      state.withdrawClaim(claim.inviteId, memberId)
-      throw used()
-    }
-    if (!state.claims(invite.inviteId).some((known) => known.memberId === memberId)) throw used()
-    state.recordClaim(claim, true)
+    if (!(await this.#take(claim)))
+      throw new GridError("INVITE_USED", `it was for ${invite.uses} machine${invite.uses === 1 ? "" : "s"}; ask for another`)
     return this.#answer(
       {
         kind: "member",
@@ -145,11 +140,47 @@ export class Issuer {
     )
   }
 
-  /** A new certificate for the same member, role and keys, with its groups of now. @throws {GridError} CLOCK_WRONG */
+  /**
+   * A new certificate for the same member, role and keys, with its groups of now; or for its new keys, where it brings some, and then never
+   * again for the old ones.
+   * @throws {GridError} CLOCK_WRONG, REQUEST_INVALID, MEMBER_REPLACED
+   */
   async renew(member: MemberCertificate, request: RenewRequest): Promise<MembershipAnswer> {
     requireSimilarClocks(this.#parts.clock.nowMs(), request.clockMs, "the server's clock")
+    if (request.rekey !== undefined) return this.#rekey(member, request.rekey)
     const { site, role, memberId, groups, sealingKeyHex } = member
+    const [claim] = this.#parts.state.claims(memberId)
+    if (claim !== undefined) throw replaced(memberId, claim.memberId)
     return this.#answer({ kind: "member", site, role, memberId, groups, sealingKeyHex }, member.signingKeyHex)
+  }
+
+  /** The old key speaks by the connection's certificate, the new one by its proof. */
+  async #rekey(
+    member: MemberCertificate,
+    { signingKey, sealingKey, proof }: NonNullable<RenewRequest["rekey"]>,
+  ): Promise<MembershipAnswer> {
+    const { site, role } = member
+    if (!verify(signingKey, rekeyProof(member.memberId, signingKey, sealingKey), Buffer.from(proof, "base64")))
+      throw new GridError("REQUEST_INVALID", "the proof is not a signature by the new key over the old member id and both new keys")
+    const memberId = memberIdOf(signingKey)
+    if (memberId === member.memberId) throw new GridError("REQUEST_INVALID", "the new signing key is the old one; make another")
+    const claim = rekeyClaim(member.memberId, memberId, this.#parts.clock.nowMs())
+    if (!(await this.#take(claim))) throw replaced(member.memberId, null)
+    const groups = groupsOf(this.#parts.document(), member)
+    return this.#answer({ kind: "member", site, role, memberId, groups, sealingKeyHex: sealingKey }, signingKey)
+  }
+
+  /** Takes a claim here and at every fellow that answers, for good; false when another has it. */
+  async #take(claim: ClaimRequest): Promise<boolean> {
+    const { state } = this.#parts
+    if (!this.claim(claim)) return false
+    if (!(await this.#parts.askFellows(claim))) {
+      state.withdrawClaim(claim.inviteId, claim.memberId)
+      return false
+    }
+    if (!state.claims(claim.inviteId).some((known) => known.memberId === claim.memberId)) return false
+    state.recordClaim(claim, true)
+    return true
   }
 
   async #answer(certified: MemberSubject, signingKeyHex: string): Promise<MembershipAnswer> {
@@ -165,6 +196,19 @@ export class Issuer {
       servers: [...this.#parts.records()],
     }
   }
+}
+
+/** That a member's id is used up by a new one, as an invite for one machine is by a join. */
+export function rekeyClaim(oldMemberId: string, newMemberId: string, nowMs: number): ClaimRequest {
+  return { inviteId: oldMemberId, uses: 1, memberId: newMemberId, expiresAtMs: nowMs + REPLACED_KEPT_MS }
+}
+
+export function replaced(memberId: string, by: string | null): GridError {
+  return new GridError(
+    "MEMBER_REPLACED",
+    `${memberId} became ${by ?? "another member"} by 'imagegrid rotate member'. If that was cut off here, repeat it; if it was not you, tell an ` +
+      "administrator, who revokes both and gives you a new invite",
+  )
 }
 
 /** Clients get the keys of their groups; servers all keys with which any of them answers for the site; mirrors none that opens or signs. */

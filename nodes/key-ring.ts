@@ -2,13 +2,13 @@
  * The administrators' keys at hand: those under a home's `keys/`, and files named on the command line. Which key a file holds is known from
  * the public half beside it (`NAME.pub`), so a passphrase is asked for only where its key is about to sign.
  */
-import { readdir } from "node:fs/promises"
+import { readdir, rename } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { decodeKey, encodeKey, isLocked, KEY_FILE_BYTES_MAX, lockKey, unlockKey } from "#crypto/key-file.ts"
 import { signingKeyFromSeed } from "#crypto/identity.ts"
 import { keyIdOf, keyIdOfSeed } from "#trust/metadata.ts"
 import { GridError, systemErrorCode } from "#core/errors.ts"
-import { readBounded, readSecretFile, writeFileDurably } from "#store/atomic-file.ts"
+import { readBounded, readSecretFile, syncDirectory, writeFileDurably } from "#store/atomic-file.ts"
 
 /** Asks a person, or a file that they named, for the passphrase of this key file. @throws {GridError} KEY_LOCKED when there is nobody to ask */
 export type AskPassphrase = (path: string) => Promise<string>
@@ -36,6 +36,16 @@ export class KeyRing {
     const keys: HeldKey[] = []
     for (const path of [...inHome, ...places.files]) keys.push(await readKey(path, ask))
     return new KeyRing(keys, ask)
+  }
+
+  /** The same keys, and new ones that are known already. */
+  with(added: readonly { readonly path: string; readonly seed: Buffer }[]): KeyRing {
+    return new KeyRing([...this.#keys, ...added.map(({ path, seed }) => ({ path, keyId: keyIdOfSeed(seed), seed }))], this.#ask)
+  }
+
+  /** Where those of these keys that are at hand are kept. */
+  places(keyIds: readonly string[]): readonly { readonly path: string; readonly keyId: string }[] {
+    return this.#keys.filter(({ keyId }) => keyIds.includes(keyId)).map(({ path, keyId }) => ({ path, keyId }))
   }
 
   /** TUF key ids of all keys at hand. */
@@ -73,6 +83,17 @@ export async function saveKeyFile(path: string, seed: Uint8Array, passphrase: st
   await writeFileDurably(path, passphrase === null ? encodeKey(seed) : await lockKey(seed, passphrase), { mode: 0o600 })
   await writeFileDurably(publicPath(path), `${publicKeyHex}\n`)
   return { publicKey: publicKeyHex }
+}
+
+/** Takes a key out of use, beside its old place: a ring does not see it any more, and a person can still go back to it. */
+export async function retireKeyFile(path: string): Promise<void> {
+  for (const file of [path, publicPath(path)]) await rename(file, `${file}.retired`)
+  await syncDirectory(dirname(path))
+}
+
+/** Whether a passphrase protects this key file. */
+export async function isProtected(path: string): Promise<boolean> {
+  return isLocked(await readSecretFile(path, KEY_FILE_BYTES_MAX))
 }
 
 /** A public key given as 64 hex digits or as the file that holds them. @throws {GridError} KEY_INVALID */

@@ -1,5 +1,5 @@
 /** An image server: the API, the seeding of every image of the site, and what keeps it in step with its fellows. */
-import { randomBytes } from "node:crypto"
+import { randomBytes, X509Certificate } from "node:crypto"
 import type { Logger } from "pino"
 import { formatAddress } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
@@ -17,7 +17,7 @@ import { changeEvents } from "./audit-entry.ts"
 import { lookAtFellows } from "./audit-heads.ts"
 import { AuditLog } from "./audit-log.ts"
 import { askFellows, exchangeRecords, hintFellows } from "./fellows.ts"
-import { authorityOf, type Authority } from "./authority.ts"
+import { authoritiesHeld, authorityOf, type Authority } from "./authority.ts"
 import { Issuer, renewOwnCertificate } from "./issuer.ts"
 import { formatMetrics, gaugesOf } from "./metrics.ts"
 import { publicationFiles, requireLayersHeld } from "./publication.ts"
@@ -97,7 +97,7 @@ export class ImageServer implements AsyncDisposable {
     stack.adopt(await Replicator.start(member, state), (open) => open.close())
     const exchange = async () => {
       await exchangeRecords(member)
-      await member.catalogs.refresh()
+      return (await member.catalogs.refresh()).failures
     }
     const warn = (what: string) => (error: unknown) => logger.warn({ reason: reasonOf(error) }, what)
     let hintedSeq = 0
@@ -160,30 +160,39 @@ export class ImageServer implements AsyncDisposable {
       if (!announced.certificateDer.equals(member.certificate.der)) announceSelf().catch(warn("the own record was not renewed"))
     })
     stack.defer(stopWatching)
-    await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
+    if (home.role === "server") await showAlternates(member, clock)
+    await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS).catch(warn("the timestamp was not signed anew"))
 
+    const issueToSelf = async () => {
+      const subject = { ...member.certificate, groups: groupsOf(member.catalogs.catalog.site, member.certificate) }
+      await showAlternates(member, clock)
+      await member.takeMembership(await renewOwnCertificate(authority(), subject, clock.nowMs(), randomBytes), null)
+      await announceSelf()
+    }
     const renewWhereNeeded = async () => {
       await member.reloadSecrets()
       const reasons = outdatedOf(member)
       if (reasons.length === 0 && !renewalDue(member.certificate, clock.nowMs())) return
       if (reasons.length > 0) logger.info({ reasons }, "the site has changed what this server should have")
-      // Keys that were made at another server come from there; the certificate is then this server's own to issue.
-      if (reasons.length > 0) await member.renew().catch(warn("no other server gave what this one lacks"))
-      const { site } = member.catalogs.catalog
-      const own = await renewOwnCertificate(
-        authority(),
-        { ...member.certificate, groups: groupsOf(site, member.certificate) },
-        clock.nowMs(),
-        randomBytes,
-      )
-      await member.takeMembership(own, null)
+      // The certificate is this server's own to issue. Keys that were made at another server come from there, and then it is issued anew.
+      await issueToSelf().catch(warn("this server could not renew its own certificate"))
+      if (outdatedOf(member).length === 0) return
+      await member.renew()
+      await issueToSelf()
     }
     let renewalUnderWay: Promise<void> | null = null
     const renew = () => (renewalUnderWay ??= renewWhereNeeded().finally(() => (renewalUnderWay = null)))
     const upkeep = async () => {
       state.forgetExpiredClaims(clock.nowMs())
-      if (home.role === "server") await renew()
-      await exchange()
+      const failures = await exchange()
+      if (home.role === "server") {
+        // A fellow's catalog names online keys that are not here: until they are, the two catalogs can't be brought together.
+        if (failures.some((failure) => failure instanceof GridError && failure.code === "KEY_MISSING")) {
+          await member.renew()
+          await exchange()
+        }
+        await renew()
+      }
       await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
       await audit.head()
       await lookAtFellows({ member, state, audit })
@@ -246,10 +255,22 @@ function statusOf(member: Member, state: ServerState, audit: AuditLog): ServerSt
   }
 }
 
-/** A server's own certificate never keeps it from starting: neither a lapsed one, nor one from a clock that was ahead. */
-async function renewBeforeStart(home: Home, nowMs: number): Promise<void> {
+/** Certificates of the site's older authorities, for members who were away since the newest came. */
+async function showAlternates(member: Member, clock: Clock): Promise<void> {
+  const { online } = member.secrets
+  if (online === undefined) return
+  const [, ...older] = authoritiesHeld(online, member.catalogs.catalog)
+  const alternates = await Promise.all(
+    older.map((authority) => renewOwnCertificate(authority, member.certificate, clock.nowMs(), randomBytes)),
+  )
+  member.admission.update({ alternates: alternates.map(({ der }) => der) })
+}
+
+/** A server's own certificate never keeps it from starting: neither a lapsed one, nor one from a clock that was ahead, nor one of a replaced authority. */
+export async function renewBeforeStart(home: Home, nowMs: number): Promise<void> {
   const authority = authorityOf(await home.onlineKeys(), (await storedCatalog(home, nowMs)).catalog)
   const old = await home.certificate()
-  if (!renewalDue(old, nowMs) && nowMs >= old.notBeforeMs) return
+  const issuedByNewest = new X509Certificate(old.der).checkIssued(new X509Certificate(authority.der))
+  if (issuedByNewest && !renewalDue(old, nowMs) && nowMs >= old.notBeforeMs) return
   await home.saveCertificate((await renewOwnCertificate(authority, old, nowMs, randomBytes)).der)
 }

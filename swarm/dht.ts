@@ -31,8 +31,8 @@ export type { PointerItem } from "./dht/pointer.ts"
 export { type DhtState, pointerIn, readDhtState } from "./dht/state.ts"
 
 export type DhtParts = {
-  /** 32 bytes that every member of the grid has. */
-  readonly networkKey: Uint8Array
+  /** 32 bytes each, that every member of the grid has: the first is in force, the others are taken still. */
+  readonly networkKeys: readonly Uint8Array[]
   readonly clock: Clock
   /** Spreads recurring work; uniform in [0, 1). */
   readonly random?: () => number
@@ -232,6 +232,11 @@ export class Dht implements DhtPort {
 
   hold(item: PointerItem): void {
     this.#hold(item)
+  }
+
+  setNetworkKeys(networkKeys: readonly Uint8Array[]): void {
+    this.#socket.setNetworkKeys(networkKeys)
+    this.#contactDueAtMs = this.#clock.nowMs()
   }
 
   nodeCount(): number {

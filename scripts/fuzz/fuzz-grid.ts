@@ -131,7 +131,7 @@ export class FuzzGrid implements AsyncDisposable {
   async lookUp(): Promise<number> {
     const startMs = performance.now()
     const node = await Dht.open(
-      { networkKey: this.#identities.networkKey, clock: systemClock },
+      { networkKeys: [this.#identities.networkKey], clock: systemClock },
       { listen: { host: "127.0.0.1", port: 0 }, bootstrap: [this.#dht] },
     )
     try {

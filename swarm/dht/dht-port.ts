@@ -30,6 +30,8 @@ export interface DhtPort {
   pointerHere(publicKeyHex: string, salt: string): PointerItem | null
   /** Keeps an item that another signed alive in the network, for as long as this node lives. False signatures are ignored. */
   hold(item: PointerItem): void
+  /** Replaces the network keys, 32 bytes each: the first is in force, the others are taken still. @throws {RangeError} */
+  setNetworkKeys(networkKeys: readonly Uint8Array[]): void
   nodeCount(): number
   state(): DhtState
   /** Afterwards nothing is found and nothing announced. */

@@ -3,6 +3,9 @@
  * key derived from the grid's network key. What does not carry it is dropped unread and gets no answer; what does is bounded in size, in
  * rate and in what it may store, and reaches the library as a message written anew from checked fields.
  *
+ * While one network key replaces another there are several. A packet is taken under any of them; one is sent under the key that the addressee
+ * was last heard with, and under each of them to an addressee that was not heard yet.
+ *
  * Passed to bittorrent-dht as its socket: it has the part of dgram.Socket that k-rpc-socket calls.
  */
 import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto"
@@ -11,6 +14,7 @@ import { EventEmitter } from "node:events"
 import type { Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, systemErrorCode } from "#core/errors.ts"
+import { keepNewest } from "#core/newest.ts"
 import { fitReply, readMessage } from "./krpc-message.ts"
 import { SourceLimits } from "./source-limits.ts"
 
@@ -18,6 +22,8 @@ import { SourceLimits } from "./source-limits.ts"
 export const PACKET_MAX_BYTES = 1_500
 export const MAC_BYTES = 16
 export const NETWORK_KEY_BYTES = 32
+/** Addresses of which the key is remembered; of others it is learnt anew. */
+const HEARD_MAX = 4_000
 /** Replies are made to fit a packet with room for IP and UDP headers. */
 const SEND_MAX_BYTES = 1_400
 
@@ -26,7 +32,7 @@ export type PacketCounts = {
   accepted: number
   /** Too short or too long to be one of ours. */
   sizeWrong: number
-  /** Without the network key. */
+  /** Without a network key. */
   unauthenticated: number
   overRate: number
   malformed: number
@@ -36,7 +42,11 @@ export type PacketCounts = {
   thrown: number
 }
 
-export type KeyedSocketParts = { readonly networkKey: Uint8Array; readonly clock: Clock }
+export type KeyedSocketParts = {
+  /** The first is in force, the others are taken still. */
+  readonly networkKeys: readonly Uint8Array[]
+  readonly clock: Clock
+}
 
 /** Seals and opens packets. */
 export class PacketKey {
@@ -67,7 +77,9 @@ export class PacketKey {
 
 export class KeyedSocket extends EventEmitter {
   readonly #udp: Socket
-  readonly #key: PacketKey
+  #keys: readonly PacketKey[]
+  /** By address, the key of the packet that came from there last. */
+  readonly #heard = new Map<string, PacketKey>()
   readonly #limits: SourceLimits
   readonly #counts: PacketCounts = {
     accepted: 0,
@@ -83,7 +95,7 @@ export class KeyedSocket extends EventEmitter {
   private constructor(parts: KeyedSocketParts, udp: Socket) {
     super()
     this.#udp = udp
-    this.#key = new PacketKey(parts.networkKey)
+    this.#keys = packetKeys(parts.networkKeys)
     this.#limits = new SourceLimits(parts.clock)
     udp.on("message", (packet, from) => this.#receive(packet, from))
     // As k-rpc-socket takes it: a warning, and the socket lives on.
@@ -118,6 +130,12 @@ export class KeyedSocket extends EventEmitter {
     return this.#counts
   }
 
+  /** Replaces the keys, the one in force first. Who speaks under which is learnt anew. @throws {RangeError} */
+  setNetworkKeys(networkKeys: readonly Uint8Array[]): void {
+    this.#keys = packetKeys(networkKeys)
+    this.#heard.clear()
+  }
+
   /** Called by the library; the socket is bound already. */
   bind(): void {
     process.nextTick(() => {
@@ -132,9 +150,14 @@ export class KeyedSocket extends EventEmitter {
   /** As dgram's, with the arguments that k-rpc-socket passes. A send that fails is like a packet lost. */
   send(message: Uint8Array, offset: number, length: number, port: number, host: string, sent: () => void): void {
     if (this.#closed) return sent()
-    const whole = Buffer.from(message.buffer, message.byteOffset + offset, length)
+    const fitted = fitReply(Buffer.from(message.buffer, message.byteOffset + offset, length), SEND_MAX_BYTES)
+    const heard = this.#heard.get(`${host}:${port}`)
+    // The library answers a query before it hears another packet, so an answer goes out under its query's key. The key in force goes last: two
+    // nodes that hold both keys then heard it last, and go on with it.
+    const keys = heard === undefined ? this.#keys.toReversed() : [heard]
     try {
-      this.#udp.send(this.#key.seal(fitReply(whole, SEND_MAX_BYTES)), port, host, () => sent())
+      for (const [position, key] of keys.entries())
+        this.#udp.send(key.seal(fitted), port, host, position === keys.length - 1 ? () => sent() : () => {})
     } catch {
       // A port or address that can't be sent to, learned from another node.
       sent()
@@ -152,11 +175,14 @@ export class KeyedSocket extends EventEmitter {
     if (this.#closed) return
     if (packet.length > PACKET_MAX_BYTES || packet.length <= MAC_BYTES) counts.sizeWrong += 1
     else {
-      const opened = this.#key.open(packet)
-      // Only what carries the key counts against its source: a stranger can't use up a member's share.
-      if (opened === null) counts.unauthenticated += 1
+      const key = this.#keys.find((candidate) => candidate.open(packet) !== null)
+      // Only what carries a key counts against its source: a stranger can't use up a member's share.
+      if (key === undefined) counts.unauthenticated += 1
       else if (!this.#limits.admitPacket(from.address)) counts.overRate += 1
-      else this.#deliver(opened, from)
+      else {
+        keepNewest(this.#heard, `${from.address}:${from.port}`, key, HEARD_MAX)
+        this.#deliver(packet.subarray(MAC_BYTES), from)
+      }
     }
   }
 
@@ -173,4 +199,9 @@ export class KeyedSocket extends EventEmitter {
       }
     }
   }
+}
+
+function packetKeys(networkKeys: readonly Uint8Array[]): PacketKey[] {
+  if (networkKeys.length === 0) throw new RangeError("a node of the DHT has at least one network key")
+  return networkKeys.map((key) => new PacketKey(key))
 }

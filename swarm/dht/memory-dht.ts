@@ -26,15 +26,15 @@ type MemoryDhtOptions = { readonly listen: Address; readonly bootstrap: readonly
 export class MemoryDht implements DhtPort {
   readonly address: Address
   readonly #network: MemoryDhtNetwork
-  readonly #key: string
+  #keys: ReadonlySet<string>
   readonly #nodeId: string
   readonly #known = new Map<string, Address>()
   readonly #announced = new Map<Infohash, number>()
   readonly #held = new HeldPointers()
 
-  private constructor(parts: { networkKey: Uint8Array; network: MemoryDhtNetwork }, options: MemoryDhtOptions) {
+  private constructor(parts: { networkKeys: readonly Uint8Array[]; network: MemoryDhtNetwork }, options: MemoryDhtOptions) {
     this.#network = parts.network
-    this.#key = Buffer.from(parts.networkKey).toString("hex")
+    this.#keys = keyNames(parts.networkKeys)
     const { host, port } = options.listen
     this.address = { host, port: port === 0 ? parts.network.freePort() : port }
     const at = formatAddress(this.address)
@@ -48,7 +48,7 @@ export class MemoryDht implements DhtPort {
     }
   }
 
-  static open(parts: { networkKey: Uint8Array; network: MemoryDhtNetwork }, options: MemoryDhtOptions): Promise<MemoryDht> {
+  static open(parts: { networkKeys: readonly Uint8Array[]; network: MemoryDhtNetwork }, options: MemoryDhtOptions): Promise<MemoryDht> {
     // As the real one, it refuses by rejecting.
     return Promise.try(() => new MemoryDht(parts, options))
   }
@@ -97,6 +97,10 @@ export class MemoryDht implements DhtPort {
     for (const node of this.#reachable()) node.#held.keep(item)
   }
 
+  setNetworkKeys(networkKeys: readonly Uint8Array[]): void {
+    this.#keys = keyNames(networkKeys)
+  }
+
   nodeCount(): number {
     return this.#reachable().length
   }
@@ -112,14 +116,19 @@ export class MemoryDht implements DhtPort {
     this.#announced.clear()
   }
 
-  /** All nodes of this key that a chain of known addresses, followed in either direction, leads to. */
+  /** All nodes that a chain of known addresses, followed in either direction between nodes with a key in common, leads to. */
   #reachable(): MemoryDht[] {
-    const peers = [...this.#network.nodes.values()].filter((node) => node.#key === this.#key)
+    const peers = [...this.#network.nodes.values()]
     const reached = new Set<MemoryDht>(peers.includes(this) ? [this] : [])
     for (const node of reached)
-      for (const other of peers)
+      for (const other of peers.filter((peer) => !peer.#keys.isDisjointFrom(node.#keys)))
         if (node.#known.has(formatAddress(other.address)) || other.#known.has(formatAddress(node.address))) reached.add(other)
     reached.delete(this)
     return [...reached]
   }
+}
+
+function keyNames(networkKeys: readonly Uint8Array[]): Set<string> {
+  if (networkKeys.length === 0) throw new RangeError("a node of the DHT has at least one network key")
+  return new Set(networkKeys.map((key) => Buffer.from(key).toString("hex")))
 }

@@ -11,7 +11,8 @@ import { keysDirectory, type Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
 import { silentLog, type Log } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
-import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
+import { outdatedOf } from "../../member/renewal.ts"
+import { createSite, DEFAULT_GROUP, type CreateSiteOptions } from "../../nodes/create-site.ts"
 import type { GroupParts } from "../../nodes/groups.ts"
 import { KeyRing } from "../../nodes/key-ring.ts"
 import { makeChange } from "../../nodes/make-change.ts"
@@ -23,6 +24,17 @@ const DAY_MS = 24 * 3_600_000
 const free = { host: "127.0.0.1", port: 0 }
 
 export const clockOff = (byMs: number): Clock => ({ nowMs: () => systemClock.nowMs() + byMs })
+
+export const runServer = (home: Home, clock: Clock = systemClock): Promise<ImageServer> =>
+  ImageServer.start({ home, clock, logger: pino({ level: "silent" }) })
+
+/** A member that was away, when it has done what a command does first: taken the newest catalog and what it lacks. */
+export async function comesBack(home: Home): Promise<Member> {
+  const member = await Member.start({ home, clock: systemClock, log: silentLog }, { network: "api-only" })
+  await member.catalogs.refresh()
+  if (outdatedOf(member).length > 0) await member.renew()
+  return member
+}
 
 export class TestSite implements AsyncDisposable {
   readonly directory: string
@@ -36,21 +48,19 @@ export class TestSite implements AsyncDisposable {
     this.#server = server
   }
 
-  /**
-   * @param groups besides the default one
-   * @param parent where its directories are made
-   */
-  static async start(clock: Clock = systemClock, groups: readonly string[] = [], parent: string = tmpdir()): Promise<TestSite> {
+  /** @param parent where its directories are made */
+  static async start(clock: Clock = systemClock, more: Partial<CreateSiteOptions> = {}, parent: string = tmpdir()): Promise<TestSite> {
     const directory = mkdtempSync(join(parent, "imagegrid-site-"))
     const parts = { clock: systemClock, random: randomBytes }
     const options = {
       directory: join(directory, "server"),
       site: siteName("demo"),
-      groups: groups.map((name) => groupName(name)),
+      groups: [],
       listen: { api: free, swarm: free, dht: free },
+      ...more,
     }
     const home = await createSite(parts, options)
-    return new TestSite(directory, home, await ImageServer.start({ home, clock, logger: pino({ level: "silent" }) }))
+    return new TestSite(directory, home, await runServer(home, clock))
   }
 
   get server(): ImageServer {
@@ -59,7 +69,7 @@ export class TestSite implements AsyncDisposable {
 
   async restart(clock: Clock): Promise<void> {
     await this.#server[Symbol.asyncDispose]()
-    this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
+    this.#server = await runServer(this.home, clock)
   }
 
   /** Ends the first server; what others have of the site stays. */

@@ -11,7 +11,7 @@ const [lab, staff] = [groupName("lab"), groupName("staff")]
 let site: TestSite
 
 before(async () => {
-  site = await TestSite.start(undefined, [lab, staff])
+  site = await TestSite.start(undefined, { groups: [lab, staff] })
   await site.publish("os:1", [DEFAULT_GROUP])
   await site.publish("os:2", [DEFAULT_GROUP, lab])
 })

@@ -100,7 +100,7 @@ test(
   { skip },
   async (context) => {
     const small = smallFileSystem(context)
-    await using site = await TestSite.start(systemClock, [], small)
+    await using site = await TestSite.start(systemClock, {}, small)
     const home = await site.join("client")
     const member = await Member.start({ home, clock: systemClock, log: silentLog }, { network: "api-only" })
     const server = address(site.server.apiAddress)

@@ -10,7 +10,7 @@ import { digestOf, infohashOf, loopback, signer, until } from "./dht-grid.ts"
 
 export type OpenDht = (options: {
   readonly network: object
-  readonly networkKey?: Uint8Array
+  readonly networkKeys?: readonly Uint8Array[]
   readonly listen?: Address
   readonly bootstrap?: readonly Address[]
   readonly state?: DhtState
@@ -82,11 +82,44 @@ export function dhtConformance(name: string, open: OpenDht): void {
       const shared = {}
       const member = await open({ network: shared })
       await member.announce(layer, 7_001)
-      const stranger = await open({ network: shared, networkKey: digestOf("another key"), bootstrap: [member.address] })
+      const stranger = await open({ network: shared, networkKeys: [digestOf("another key")], bootstrap: [member.address] })
       assert.deepEqual(await stranger.lookup(layer), [])
       assert.equal(stranger.nodeCount(), 0)
       assert.equal(member.nodeCount(), 0)
       await close([member, stranger])
+    })
+
+    test("lets those who hold the old network key alone, both, and the new one alone find each other's announces", async () => {
+      const [oldKey, newKey] = [digestOf("old key"), digestOf("new key")]
+      const shared = {}
+      const both = await open({ network: shared, networkKeys: [oldKey] })
+      const behind = await open({ network: shared, networkKeys: [oldKey], bootstrap: [both.address] })
+      await until(() => behind.nodeCount() === 1)
+      both.setNetworkKeys([newKey, oldKey])
+      const ahead = await open({ network: shared, networkKeys: [newKey], bootstrap: [both.address] })
+      const alsoBoth = await open({ network: shared, networkKeys: [newKey, oldKey], bootstrap: [both.address] })
+      await Promise.all([both, behind, ahead, alsoBoth].map((node, index) => node.announce(layer, 7_001 + index)))
+      for (const node of [both, behind, ahead, alsoBoth])
+        await until(async () => {
+          return new Set((await node.lookup(layer)).map(({ port }) => port)).size === 4
+        })
+      await close([both, behind, ahead, alsoBoth])
+    })
+
+    test("takes those who hold the old network key alone for strangers once it has dropped that", async () => {
+      const [oldKey, newKey] = [digestOf("old key"), digestOf("new key")]
+      const shared = {}
+      const first = await open({ network: shared, networkKeys: [newKey, oldKey] })
+      const second = await open({ network: shared, networkKeys: [newKey, oldKey], bootstrap: [first.address] })
+      await first.announce(layer, 7_001)
+      first.setNetworkKeys([newKey])
+      const behind = await open({ network: shared, networkKeys: [oldKey], bootstrap: [first.address] })
+      assert.deepEqual(await behind.lookup(layer), [])
+      assert.equal(behind.nodeCount(), 0)
+      second.setNetworkKeys([newKey])
+      await until(async () => (await second.lookup(layer)).length === 1)
+      assert.throws(() => second.setNetworkKeys([]), RangeError)
+      await close([first, second, behind])
     })
 
     test("gives every node the pointer that one has put", async () => {

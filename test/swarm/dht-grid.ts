@@ -51,14 +51,14 @@ after(async () => {
 
 export type NodeOptions = Partial<DhtOptions> & {
   readonly clock?: Clock
-  readonly networkKey?: Uint8Array
+  readonly networkKeys?: readonly Uint8Array[]
   readonly random?: () => number
   readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
 }
 
-export async function openNode({ clock, networkKey: key, random, log, ...options }: NodeOptions = {}): Promise<Dht> {
+export async function openNode({ clock, networkKeys, random, log, ...options }: NodeOptions = {}): Promise<Dht> {
   const dht = await Dht.open(
-    { networkKey: key ?? networkKey, clock: clock ?? new MovableClock(), ...(random && { random }), ...(log && { log }) },
+    { networkKeys: networkKeys ?? [networkKey], clock: clock ?? new MovableClock(), ...(random && { random }), ...(log && { log }) },
     { listen: loopback, bootstrap: [], ...options },
   )
   opened.add(dht)

@@ -234,6 +234,21 @@ describe("a stranger without the network key", () => {
     assert.ok(await member.ask(first.address, "ping", {}))
   })
 
+  test("is whoever holds a key that was dropped, and was a member until then", async () => {
+    const [oldKey, newKey] = [digestOf("old key"), digestOf("new key")]
+    const node = await openNode({ networkKeys: [newKey, oldKey] })
+    await using behind = await RawPeer.open(oldKey)
+    assert.ok(await behind.ask(node.address, "ping", {}), "the answer comes under the key of the query")
+    await using ahead = await RawPeer.open(newKey)
+    assert.ok(await ahead.ask(node.address, "ping", {}))
+    node.setNetworkKeys([newKey])
+    const answered = behind.received
+    assert.equal(await behind.ask(node.address, "ping", {}, 200), null)
+    assert.equal(behind.received, answered)
+    assert.equal(node.packets.unauthenticated, 1)
+    assert.ok(await ahead.ask(node.address, "ping", {}))
+  })
+
   test("can't use up a member's share of packets", async () => {
     const node = await openNode()
     await using stranger = await RawPeer.open(digestOf("another key"))

@@ -8,15 +8,15 @@ import { MemoryDht, MemoryDhtNetwork } from "#swarm/dht/memory-dht.ts"
 import { digestOf, infohashOf, loopback, MovableClock, networkKey, openNode, openNodes, RawPeer, signer, until } from "./dht-grid.ts"
 import { dhtConformance } from "./dht-conformance.ts"
 
-dhtConformance("Dht", ({ networkKey: key, listen, bootstrap, state }) =>
-  openNode({ ...(key && { networkKey: key }), ...(listen && { listen }), ...(bootstrap && { bootstrap }), ...(state && { state }) }),
+dhtConformance("Dht", ({ networkKeys, listen, bootstrap, state }) =>
+  openNode({ ...(networkKeys && { networkKeys }), ...(listen && { listen }), ...(bootstrap && { bootstrap }), ...(state && { state }) }),
 )
 
 const memoryNetworks = new WeakMap<object, MemoryDhtNetwork>()
-dhtConformance("MemoryDht", ({ network, networkKey: key, ...options }) => {
+dhtConformance("MemoryDht", ({ network, networkKeys, ...options }) => {
   const shared = memoryNetworks.get(network) ?? new MemoryDhtNetwork()
   memoryNetworks.set(network, shared)
-  return MemoryDht.open({ networkKey: key ?? networkKey, network: shared }, { listen: loopback, bootstrap: [], ...options })
+  return MemoryDht.open({ networkKeys: networkKeys ?? [networkKey], network: shared }, { listen: loopback, bootstrap: [], ...options })
 })
 
 const layer = infohashOf("a layer")
@@ -125,6 +125,22 @@ describe("a DHT node", { concurrency: 8 }, () => {
     }
   })
 
+  test("asks an unknown address under each of its network keys, and a known one under the key that it was heard with", async () => {
+    const [oldKey, newKey] = [digestOf("old key"), digestOf("new key")]
+    for (const key of [oldKey, newKey]) {
+      const clock = new MovableClock()
+      await using peer = await RawPeer.open(key)
+      peer.answer = { token: Buffer.from("token") }
+      const node = await openNode({ networkKeys: [newKey, oldKey], bootstrap: [peer.address], clock })
+      await until(() => node.nodeCount() === 1)
+      assert.ok(peer.received >= 2, "one of the first two could be opened")
+      const [received, asked] = [peer.received, peer.asked.length]
+      await node.lookup(layer)
+      assert.equal(peer.received - received, peer.asked.length - asked, "from then on all can be")
+      await node.close()
+    }
+  })
+
   test("announces no more after withdraw()", async () => {
     const clock = new MovableClock()
     const kept = infohashOf("a layer that is kept")
@@ -220,7 +236,8 @@ describe("a DHT node", { concurrency: 8 }, () => {
   })
 
   test("refuses a network key that has not 32 bytes", async () => {
-    await assert.rejects(openNode({ networkKey: digestOf("short").subarray(0, 31) }), RangeError)
+    await assert.rejects(openNode({ networkKeys: [digestOf("short").subarray(0, 31)] }), RangeError)
+    await assert.rejects(openNode({ networkKeys: [] }), RangeError)
   })
 })
 
