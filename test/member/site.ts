@@ -12,6 +12,7 @@ import { joinSite } from "../../member/join.ts"
 import { createSite, DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import { makeInvite } from "../../nodes/make-invite.ts"
 import { ImageServer } from "../../nodes/server.ts"
+import { homesIn, leaksIn, leaksInHome, registerSecrets, requireNoLeak, secretsOf } from "../system/secrets.ts"
 
 const DAY_MS = 24 * 3_600_000
 const free = { host: "127.0.0.1", port: 0 }
@@ -22,10 +23,13 @@ export class TestSite implements AsyncDisposable {
   readonly directory: string
   readonly home: Home
   #server: ImageServer
+  /** Every line that the server logged. */
+  readonly #said: string[]
 
-  private constructor(directory: string, home: Home, server: ImageServer) {
+  private constructor(directory: string, home: Home, said: string[], server: ImageServer) {
     this.directory = directory
     this.home = home
+    this.#said = said
     this.#server = server
   }
 
@@ -39,7 +43,8 @@ export class TestSite implements AsyncDisposable {
       listen: { api: free, swarm: free, dht: free },
     }
     const home = await createSite(parts, options)
-    return new TestSite(directory, home, await ImageServer.start({ home, clock, logger: pino({ level: "silent" }) }))
+    const said: string[] = []
+    return new TestSite(directory, home, said, await ImageServer.start({ home, clock, logger: loggerInto(said) }))
   }
 
   get server(): ImageServer {
@@ -48,7 +53,7 @@ export class TestSite implements AsyncDisposable {
 
   async restart(clock: Clock): Promise<void> {
     await this.#server[Symbol.asyncDispose]()
-    this.#server = await ImageServer.start({ home: this.home, clock, logger: pino({ level: "silent" }) })
+    this.#server = await ImageServer.start({ home: this.home, clock, logger: loggerInto(this.#said) })
   }
 
   async invite(): Promise<string> {
@@ -61,8 +66,22 @@ export class TestSite implements AsyncDisposable {
     return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
   }
 
+  /** @throws {Error} when a secret of one of the homes stands where it must not */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.server[Symbol.asyncDispose]()
-    rmSync(this.directory, { recursive: true, force: true })
+    try {
+      const homes = homesIn(this.directory)
+      const secrets = homes.flatMap(secretsOf)
+      registerSecrets(secrets)
+      await this.server[Symbol.asyncDispose]()
+      const inLog = leaksIn(Buffer.from(this.#said.join("")), secrets, "the server's log")
+      requireNoLeak([...inLog, ...homes.flatMap((home) => leaksInHome(home, secrets))])
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true })
+    }
   }
+}
+
+/** Takes down everything that is logged, at every level. */
+function loggerInto(said: string[]): pino.Logger {
+  return pino({ level: "trace" }, { write: (line: string) => said.push(line) })
 }
