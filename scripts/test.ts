@@ -33,7 +33,7 @@ try {
   const secrets = registeredSecrets(secretsDirectory)
   const leaks = leaksIn(Buffer.concat(printed), secrets, "what the tests printed")
   process.exitCode = leaks.length > 0 ? 1 : (status ?? 1)
-  if (leaks.length > 0) console.log(`FAILED: ${leaks.length} secrets leaked: ${describeLeaks(leaks)}`)
+  if (leaks.length > 0) console.log(`FAILED: ${describeLeaks(leaks)}`)
   else if (secrets.length > 0) console.log(`None of ${secrets.length} secrets that the tests made stands in what they printed.`)
 } finally {
   rmSync(secretsDirectory, { recursive: true, force: true })

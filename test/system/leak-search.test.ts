@@ -17,14 +17,8 @@ test("a secret is found in every form, wherever it stands, and nothing else is",
   for (const before of ["", "x", "xy", "xyz"])
     for (const after of ["", "1", "12"]) {
       const around = Buffer.concat([Buffer.from(before), secret.bytes, Buffer.from(after)])
-      for (const text of [
-        around,
-        around.toString("base64"),
-        around.toString("base64url"),
-        around.toString("hex"),
-        JSON.stringify([...around]),
-      ])
-        assert.equal(leaksIn(Buffer.from(`a log line: ${String(text)}`), [secret], "here").length, Buffer.isBuffer(text) ? 0 : 1)
+      for (const text of [around.toString("base64"), around.toString("base64url"), around.toString("hex"), JSON.stringify([...around])])
+        assert.equal(leaksIn(Buffer.from(`a log line: ${text}`), [secret], "here").length, 1, text)
       assert.equal(leaksIn(around, [secret], "here").length, 1)
     }
   assert.equal(leaksIn(Buffer.from(hex.toUpperCase()), [secret], "here").length, 1)
@@ -55,9 +49,7 @@ test("the secrets of a home are all of its keys, and its files outside keys/ are
 })
 
 test("a secret in a process's title is found", () => {
-  const title = Buffer.from(process.argv.join("\0")).subarray(0, 40)
   assert.equal(leaksInTitle(process.pid, [{ what: "a word of the title", bytes: Buffer.from(process.execPath) }]).length, 1)
-  assert.ok(title.length > 0)
   assert.deepEqual(leaksInTitle(process.pid, [secret]), [])
 })
 
@@ -71,10 +63,10 @@ test("a grid with a planted secret fails when it ends, and one without does not"
   await create(grid)
   const [planted] = secretsOf(grid.home("server-1"))
   assert.ok(planted !== undefined)
-  appendFileSync(grid.home("server-1/member.json"), planted.bytes.toString("base64url"))
+  appendFileSync(grid.home("server-1/servers.json"), planted.bytes.toString("base64url"))
   await assert.rejects(
     grid[Symbol.asyncDispose](),
-    /1 secrets leaked: server-1\/keys\/.* stands in server-1\/member.json \(base64url at 0\)/,
+    /leaked secrets \(1\): server-1\/keys\/.* stands in server-1\/servers.json \(base64url at 0\)/,
   )
 })
 
@@ -87,7 +79,7 @@ test("npm test fails when a test prints a registered secret, though the test its
   }
   const leaky = run("a secret")
   assert.equal(leaky.status, 1, leaky.stdout)
-  assert.match(leaky.stdout, /FAILED: 1 secrets leaked: a planted secret stands in what the tests printed/)
+  assert.match(leaky.stdout, /FAILED: leaked secrets \(1\): a planted secret stands in what the tests printed/)
   const silent = run("nothing")
   assert.equal(silent.status, 0, silent.stdout)
   assert.match(silent.stdout, /None of 1 secrets/)

@@ -79,12 +79,13 @@ export function registeredSecrets(directory: string): Secret[] {
 }
 
 export function describeLeaks(leaks: readonly Leak[]): string {
-  return leaks.map(({ what, form, where }) => `${what} stands in ${where} (${form})`).join("; ")
+  const each = leaks.map(({ what, form, where }) => `${what} stands in ${where} (${form})`)
+  return `leaked secrets (${leaks.length}): ${each.join("; ")}`
 }
 
 /** @throws {Error} that names each leak */
 export function requireNoLeak(leaks: readonly Leak[]): void {
-  if (leaks.length > 0) throw new Error(`${leaks.length} secrets leaked: ${describeLeaks(leaks)}`)
+  if (leaks.length > 0) throw new Error(describeLeaks(leaks))
 }
 
 /** The ways in which bytes stand in text and files. Base64 of longer data holds them at one of three places within a group of letters. */
