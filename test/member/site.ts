@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pino from "pino"
+import type { MemberRole } from "../../crypto/certificate.ts"
 import { decodeInvite } from "../../crypto/invite.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
 import { siteName } from "../../core/identifiers.ts"
@@ -56,13 +57,13 @@ export class TestSite implements AsyncDisposable {
     this.#server = await ImageServer.start({ home: this.home, clock, logger: loggerInto(this.#said) })
   }
 
-  async invite(): Promise<string> {
-    const options = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
+  async invite(role: MemberRole = "client"): Promise<string> {
+    const options = { role, group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
     return (await makeInvite({ home: this.home, clock: systemClock, random: randomBytes }, options)).text
   }
 
   async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
-    const options = { directory: join(this.directory, name), listen: { api: null, swarm: free, dht: free } }
+    const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
     return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
   }
 
