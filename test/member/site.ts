@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pino from "pino"
 import type { MemberRole } from "../../crypto/certificate.ts"
-import { decodeInvite } from "../../crypto/invite.ts"
+import { decodeInvite, type Invite } from "../../crypto/invite.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
 import { siteName } from "../../core/identifiers.ts"
 import type { Home } from "../../member/home.ts"
@@ -63,8 +63,12 @@ export class TestSite implements AsyncDisposable {
   }
 
   async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
+    return this.joinWith(name, decodeInvite(invite ?? (await this.invite())), clock)
+  }
+
+  joinWith(name: string, invite: Invite, clock: Clock = systemClock): Promise<Home> {
     const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
-    return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
+    return joinSite(invite, { clock, random: randomBytes }, options)
   }
 
   /** @throws {Error} when a secret of one of the homes stands where it must not */
