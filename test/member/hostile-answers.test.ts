@@ -34,14 +34,14 @@ test("an answer without end is cut off at the bytes that may come, and its memor
   const counter = { bytes: 0 }
   await using rogue = await RogueServer.listen(rogueHome, endless(counter))
   await asMember("endless", async (member) => {
-    const before = process.memoryUsage.rss()
+    const rssBefore = process.memoryUsage.rss()
     for (const maxBytes of [1_000, 1_000_000])
       await assert.rejects(member.api.bytes(rogue.address, { path: routes.status, maxBytes }), {
         code: "REQUEST_INVALID",
         message: /more than/,
       })
     assert.ok(counter.bytes < 64 * 1024 * 1024, `${counter.bytes} bytes were taken`)
-    assert.ok(process.memoryUsage.rss() - before < 96 * 1024 * 1024)
+    assert.ok(process.memoryUsage.rss() - rssBefore < 96 * 1024 * 1024)
   })
 })
 
@@ -77,7 +77,7 @@ test("whatever one server does, the catalog comes from another, without waiting 
     await asMember(`lied to, ${what}`, async (member) => {
       assert.ok(await member.directory.consider([rogue.record]))
       assert.deepEqual(member.apiAddresses()[0], rogue.address, "the rogue is asked first")
-      const before = member.catalogs.catalog.seq
+      const seqBefore = member.catalogs.catalog.seq
       await site.server.member.catalogs.keepFresh(Number.MAX_SAFE_INTEGER)
       const giveUp = new AbortController()
       const taken = new Promise<void>((resolve) => member.catalogs.onChange(() => resolve()))
@@ -85,7 +85,7 @@ test("whatever one server does, the catalog comes from another, without waiting 
       await taken
       giveUp.abort()
       await refresh
-      assert.ok(member.catalogs.catalog.seq > before, what)
+      assert.ok(member.catalogs.catalog.seq > seqBefore, what)
     })
   }
 })

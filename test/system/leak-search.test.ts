@@ -40,7 +40,7 @@ test("the secrets of a home are all of its keys, and its files outside keys/ are
   const [network, group] = [randomBytes(32), randomBytes(32)].map((bytes) => bytes.toString("hex"))
   writeFileSync(join(home, "keys/secrets.json"), JSON.stringify({ networkKeys: [network], groups: [{ name: "a", secretKey: group }] }))
   const secrets = secretsOf(home)
-  assert.deepEqual(secrets.map(({ bytes }) => bytes.toString("hex")).sort(), [hex, network, group].sort())
+  assert.deepEqual(secrets.map(({ bytes }) => bytes.toString("hex")).sort(), [hex, String(network), String(group)].sort())
   writeFileSync(join(home, "state.sqlite"), Buffer.concat([randomBytes(5_000), Buffer.from(String(group), "hex"), randomBytes(50)]))
   mkdirSync(join(home, "deep"))
   writeFileSync(join(home, "deep/dht.json"), JSON.stringify({ key: Buffer.from(String(network), "hex").toString("base64") }))
