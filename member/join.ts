@@ -4,13 +4,13 @@
  */
 import { Admission } from "#crypto/admission.ts"
 import { readCertificate } from "#crypto/certificate.ts"
-import { memberIdentity, sign, signingKeyFromSeed } from "#crypto/identity.ts"
+import { memberIdentity, sign, signingKeyFromSeed, type MemberIdentity } from "#crypto/identity.ts"
 import { inviteProof, type Invite } from "#crypto/invite.ts"
 import { openCatalog } from "#trust/catalog.ts"
 import { packCatalog, unpackCatalog } from "#trust/catalog-file.ts"
 import { formatAddress, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, type RefusalCode } from "#core/errors.ts"
 import { CATALOG_BYTES_MAX, readMembershipAnswer, routes, type JoinRequest } from "#core/wire.ts"
 import { ApiClient } from "./api-client.ts"
 import { authoritiesOf } from "./catalog-keeper.ts"
@@ -19,6 +19,9 @@ import { CLOCK_TOLERANCE_MS, readMembership } from "./membership.ts"
 import { ServerDirectory } from "./server-directory.ts"
 
 export type JoinParts = { readonly clock: Clock; readonly random: (byteCount: number) => Uint8Array; readonly signal?: AbortSignal }
+/** Refusals that no other server would take back. */
+const FINAL: ReadonlySet<RefusalCode> = new Set(["INVITE_EXPIRED", "INVITE_INVALID", "INVITE_USED", "CLOCK_WRONG"])
+
 export type JoinOptions = {
   readonly directory: string
   readonly listen: { readonly api: Address | null; readonly swarm: Address; readonly dht: Address }
@@ -59,45 +62,63 @@ export async function joinSite(invite: Invite, parts: JoinParts, options: JoinOp
   const proof = sign(identity.signing, inviteProof(inviteCertificate.inviteId, keys.signingKey, keys.sealingKey)).toString("base64")
 
   const failures: string[] = []
+  let refusal: GridError | null = null
   for (const server of invite.api) {
+    let joined: Awaited<ReturnType<typeof askToJoin>>
     try {
       const signal = parts.signal === undefined ? {} : { signal: parts.signal }
-      const files = await unpackCatalog(await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...signal }))
-      const catalog = openCatalog(files, { rootDigest: invite.rootDigest }, parts.clock.nowMs())
-      visitor.update({ authorities: authoritiesOf(catalog), revoked: catalog.site.revoked })
-      const body: JoinRequest = { ...keys, proof, clockMs: parts.clock.nowMs() }
-      const answer = await api.json(
-        server,
-        { method: "POST", path: routes.join, body, answeredBy: ["server"], ...signal },
-        readMembershipAnswer,
-      )
-      const { certificate, secrets } = readMembership(answer, identity, visitor)
-      const home = await Home.create(options.directory, {
-        site: inviteCertificate.site,
-        role: inviteCertificate.role,
-        rootDigest: invite.rootDigest,
-        listen: { ...options.listen, api: inviteCertificate.role !== "client" ? options.listen.api : null },
-        firstKnown: { api: invite.api, dht: invite.dht },
-        seed,
-        certificateDer: certificate.der,
-        secrets,
-        catalogBytes: await packCatalog(files),
-        createdAtMs: parts.clock.nowMs(),
-      })
-      const directory = await ServerDirectory.open(home, visitor)
-      await directory.consider(answer.servers)
-      return home
+      joined = await askToJoin({ api, server, signal, invite, visitor, identity, clock: parts.clock, keys: { ...keys, proof } })
     } catch (error) {
-      // A server that is down or behind says nothing about the invite; another may answer. Any other refusal is final.
-      if (!(error instanceof GridError) || error.code !== "SERVERS_UNREACHABLE") throw error
+      // What a server says of the invite or of this clock is final. One that is down, behind or hostile says nothing of them: another may answer.
+      if (!(error instanceof GridError) || FINAL.has(error.code)) throw error
       if (parts.signal?.aborted === true)
         throw new GridError("INTERRUPTED", "the join was not finished; the same command goes on with it", { cause: error })
+      if (error.code !== "SERVERS_UNREACHABLE") refusal ??= error
       failures.push(error.detail)
+      continue
     }
+    const { certificate, secrets, files, servers } = joined
+    const home = await Home.create(options.directory, {
+      site: inviteCertificate.site,
+      role: inviteCertificate.role,
+      rootDigest: invite.rootDigest,
+      listen: { ...options.listen, api: inviteCertificate.role !== "client" ? options.listen.api : null },
+      firstKnown: { api: invite.api, dht: invite.dht },
+      seed,
+      certificateDer: certificate.der,
+      secrets,
+      catalogBytes: await packCatalog(files),
+      createdAtMs: parts.clock.nowMs(),
+    })
+    const directory = await ServerDirectory.open(home, visitor)
+    await directory.consider(servers)
+    return home
   }
+  if (refusal !== null) throw refusal
   const tried = failures.length === 0 ? invite.api.map(formatAddress) : failures
   throw new GridError(
     "SERVERS_UNREACHABLE",
     `${tried.join("; ")}. See that one of them runs and can be reached from here, then repeat the same command`,
   )
+}
+
+/** Takes the catalog, from which this visitor learns whom it may talk to, and then asks to be made a member. */
+async function askToJoin(parts: {
+  readonly api: ApiClient
+  readonly server: Address
+  readonly signal: { readonly signal?: AbortSignal }
+  readonly invite: Invite
+  readonly visitor: Admission
+  readonly identity: MemberIdentity
+  readonly clock: Clock
+  readonly keys: Omit<JoinRequest, "clockMs">
+}) {
+  const { api, server, signal, invite, visitor, identity, clock, keys } = parts
+  const files = await unpackCatalog(await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...signal }))
+  const catalog = openCatalog(files, { rootDigest: invite.rootDigest }, clock.nowMs())
+  visitor.update({ authorities: authoritiesOf(catalog), revoked: catalog.site.revoked })
+  const body: JoinRequest = { ...keys, clockMs: clock.nowMs() }
+  const request = { method: "POST", path: routes.join, body, answeredBy: ["server"], ...signal } as const
+  const answer = await api.json(server, request, readMembershipAnswer)
+  return { ...readMembership(answer, identity, visitor), files, servers: answer.servers }
 }

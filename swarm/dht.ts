@@ -13,6 +13,7 @@ import { reasonOf } from "#core/errors.ts"
 import type { DhtPort, PutPointer } from "./dht/dht-port.ts"
 import { HeldPointers, targetHex } from "./dht/held-pointers.ts"
 import { KeyedSocket, type PacketCounts } from "./dht/keyed-socket.ts"
+import { REPLY_PEERS_MAX } from "./dht/krpc-message.ts"
 import { KnownAddresses } from "./dht/known-addresses.ts"
 import {
   type PointerItem,
@@ -128,6 +129,7 @@ export class Dht implements DhtPort {
       maxValues: VALUES_MAX,
       verify: verifyRaw,
     })
+    answerWithFewPeers(this.#node)
     this.#node.setMaxListeners(0)
     this.#node.on("error", (error: Error) => this.#log.warn({ reason: error.message }, "DHT socket failed"))
     this.#node.on("node", (found: FoundNode) => this.#met(found))
@@ -495,4 +497,12 @@ export class Dht implements DhtPort {
     this.#malformedLogged = now
     this.#log.warn({ malformed, overRate, overQuota, thrown }, "packets of members refused")
   }
+}
+
+/** The library answers with every peer that it knows of a layer: with some thousands that is longer than a datagram, and nobody gets an answer. */
+function answerWithFewPeers(node: DHT): void {
+  // oxlint-disable-next-line no-underscore-dangle -- the package's own name, see bittorrent-dht.d.ts
+  const peers = node._peers
+  const draw = peers.get.bind(peers)
+  peers.get = (infohashHex, count = REPLY_PEERS_MAX) => draw(infohashHex, count)
 }

@@ -19,6 +19,8 @@ import type { WireMessage } from "./wire.ts"
 const PARTS_IN_FLIGHT = 8
 /** Without a part for this long the peer is given up. */
 const PART_TIMEOUT_MS = 10_000
+/** All of it has come by then, or the peer is given up however steadily it drips. */
+const WHOLE_TIMEOUT_MS = 60_000
 
 /**
  * Consumes the connection.
@@ -34,6 +36,7 @@ export async function fetchMetadata(connection: Connection, infohash: Infohash, 
   let received = 0
   let totalBytes = 0
   const timer = setTimeout(() => reject(new GridError("SEEDERS_MISSING", "the peer sends no metadata")), PART_TIMEOUT_MS)
+  const deadline = setTimeout(() => reject(new GridError("SEEDERS_MISSING", "the peer sends its metadata too slowly")), WHOLE_TIMEOUT_MS)
 
   function ask(): void {
     while (asked < partCount && asked - received < PARTS_IN_FLIGHT) {
@@ -95,6 +98,7 @@ export async function fetchMetadata(connection: Connection, infohash: Infohash, 
     return parseTorrent(infoBytes)
   } finally {
     clearTimeout(timer)
+    clearTimeout(deadline)
     signal.removeEventListener("abort", stop)
     connection.close()
   }

@@ -356,15 +356,22 @@ export class Swarm {
   async #fetchFromAny(infohash: Infohash, addresses: readonly Address[], signal: AbortSignal): Promise<Torrent | null> {
     const outcome: { torrent: Torrent | null; invalid: GridError | null } = { torrent: null, invalid: null }
     const waiting = [...addresses]
+    // The first to give it ends the others: one that drips, or never answers, keeps nobody waiting.
+    const had = new AbortController()
+    const either = AbortSignal.any([signal, had.signal])
+    const first = Promise.withResolvers<null>()
     const fetchFromSome = async () => {
       for (let address = waiting.shift(); address !== undefined && outcome.torrent === null; address = waiting.shift()) {
         try {
           const connection = await this.#dialler.dial(address, infohash, () => outcome.torrent === null)
           this.#fetching.add(connection)
-          outcome.torrent = await fetchMetadata(connection, infohash, this.address.port, signal).finally(() =>
+          outcome.torrent = await fetchMetadata(connection, infohash, this.address.port, either).finally(() =>
             this.#fetching.delete(connection),
           )
+          had.abort()
+          first.resolve(null)
         } catch (error) {
+          if (had.signal.aborted) return
           signal.throwIfAborted()
           if (!(error instanceof GridError)) throw error
           if (error.code === "TORRENT_INVALID") outcome.invalid = error
@@ -373,7 +380,8 @@ export class Swarm {
       }
     }
     signal.throwIfAborted()
-    await unlessAborted(Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome)), signal)
+    const all = Promise.all(Array.from({ length: Math.min(FETCHES_AT_A_TIME, waiting.length) }, fetchFromSome))
+    await unlessAborted(Promise.race([all, first.promise]), signal)
     if (outcome.torrent === null && outcome.invalid !== null) throw outcome.invalid
     return outcome.torrent
   }

@@ -86,13 +86,15 @@ class Vectors {
 
   /** All files below test/vectors/, by their path. */
   files(): Map<string, string> {
-    const packed = (files: CatalogFiles) =>
-      Object.fromEntries([...files].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, bytes]) => [path, bytes.toString("base64")]))
     return new Map([
       ["vectors.json", `${JSON.stringify(this.#vectors, null, 2)}\n`],
       ...[...this.#sets].map(([name, files]) => [`sets/${name}.json`, `${JSON.stringify({ files: packed(files) }, null, 1)}\n`] as const),
     ])
   }
+}
+
+function packed(files: CatalogFiles): Record<string, string> {
+  return Object.fromEntries([...files].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, bytes]) => [path, bytes.toString("base64")]))
 }
 
 /** Every file of the vectors, by its path below test/vectors/. */

@@ -29,6 +29,8 @@ declare module "bittorrent-dht" {
     readonly nodes: { count(): number; toArray(): FoundNode[] }
     /** Items that this node answers `get` with. Private to the package, whose version is pinned: it has no other way to see them or store an own one. */
     readonly _values: { set(targetHex: string, value: StoredValue): void; peek(targetHex: string): StoredValue | undefined }
+    /** Announced peers in compact form, at most `count` of them drawn at random. Private too: the library asks it for all. */
+    readonly _peers: { get: (infohashHex: string, count?: number) => Buffer[] }
     listen(): void
     addNode(node: { readonly host: string; readonly port: number; readonly id?: Buffer }): void
     removeNode(id: Buffer): void

@@ -29,7 +29,7 @@ const TRANSACTION_MAX_BYTES = 16
 const ERROR_TEXT_MAX_BYTES = 200
 /** Nodes and peers in one of our replies: 20 nodes (BEP 5 asks for 8) or 100 peers, so that it fits one packet. */
 const REPLY_NODES_MAX = 20
-const REPLY_PEERS_MAX = 100
+export const REPLY_PEERS_MAX = 100
 
 /** The message in a packet, or null for whatever is not one. */
 export function readMessage(packet: Buffer): KrpcMessage | null {

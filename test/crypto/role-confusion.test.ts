@@ -7,14 +7,16 @@ import { admissionOf, authorityOf, inviteOf, memberOf, ownOf, refusedWith } from
 const authority = await authorityOf("authority")
 const server = await memberOf(authority, "server", { role: "server" })
 const client = await memberOf(authority, "client")
+const mirror = await memberOf(authority, "mirror", { role: "mirror" })
 const invite = await inviteOf(authority, "invite", { role: "server" })
 const admission = admissionOf(authority, ownOf(server))
 const refused = refusedWith("CERTIFICATE_INVALID")
 
 test("each certificate passes as what it is, and as nothing else", () => {
-  const cases = { server: server.der, client: client.der, invite: invite.der } as const
-  for (const as of ["server", "client", "invite"] as const)
-    for (const asked of ["server", "client", "invite"] as const) {
+  const cases = { server: server.der, mirror: mirror.der, client: client.der, invite: invite.der } as const
+  const all = ["server", "mirror", "client", "invite"] as const
+  for (const as of all)
+    for (const asked of all) {
       if (as === asked) assert.doesNotThrow(() => admission.admit(cases[as], [asked]))
       else assert.throws(() => admission.admit(cases[as], [asked]), refused, `${as} as ${asked}`)
     }

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pino from "pino"
-import { decodeInvite } from "../../crypto/invite.ts"
+import { decodeInvite, type Invite } from "../../crypto/invite.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
 import { groupName, imageRef, siteName } from "../../core/identifiers.ts"
 import { keysDirectory, type Home } from "../../member/home.ts"
@@ -19,14 +19,16 @@ import { makeChange } from "../../nodes/make-change.ts"
 import { makeInvite, type InviteOptions } from "../../nodes/make-invite.ts"
 import { publishImage } from "../../nodes/publish.ts"
 import { ImageServer } from "../../nodes/server.ts"
+import { homesIn, leaksIn, leaksInHome, registerSecrets, requireNoLeak, secretsOf } from "../system/secrets.ts"
 
 const DAY_MS = 24 * 3_600_000
 const free = { host: "127.0.0.1", port: 0 }
 
 export const clockOff = (byMs: number): Clock => ({ nowMs: () => systemClock.nowMs() + byMs })
 
-export const runServer = (home: Home, clock: Clock = systemClock): Promise<ImageServer> =>
-  ImageServer.start({ home, clock, logger: pino({ level: "silent" }) })
+/** @param said takes every line that it logs, at every level */
+export const runServer = (home: Home, clock: Clock = systemClock, said: string[] = []): Promise<ImageServer> =>
+  ImageServer.start({ home, clock, logger: pino({ level: "trace" }, { write: (line: string) => said.push(line) }) })
 
 /** A member that was away, when it has done what a command does first: taken the newest catalog and what it lacks. */
 export async function comesBack(home: Home): Promise<Member> {
@@ -41,10 +43,13 @@ export class TestSite implements AsyncDisposable {
   readonly home: Home
   #server: ImageServer
   readonly #others = new AsyncDisposableStack()
+  /** Every line that the servers logged. */
+  readonly #said: string[]
 
-  private constructor(directory: string, home: Home, server: ImageServer) {
+  private constructor(directory: string, home: Home, said: string[], server: ImageServer) {
     this.directory = directory
     this.home = home
+    this.#said = said
     this.#server = server
   }
 
@@ -60,7 +65,8 @@ export class TestSite implements AsyncDisposable {
       ...more,
     }
     const home = await createSite(parts, options)
-    return new TestSite(directory, home, await runServer(home, clock))
+    const said: string[] = []
+    return new TestSite(directory, home, said, await runServer(home, clock, said))
   }
 
   get server(): ImageServer {
@@ -69,7 +75,7 @@ export class TestSite implements AsyncDisposable {
 
   async restart(clock: Clock): Promise<void> {
     await this.#server[Symbol.asyncDispose]()
-    this.#server = await runServer(this.home, clock)
+    this.#server = await runServer(this.home, clock, this.#said)
   }
 
   /** Ends the first server; what others have of the site stays. */
@@ -82,25 +88,24 @@ export class TestSite implements AsyncDisposable {
   }
 
   inviteFrom(home: Home, options: Partial<InviteOptions> = {}): ReturnType<typeof makeInvite> {
-    const defaults = { role: "client", group: DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
+    const defaults = { role: "client", group: options.role === "mirror" ? null : DEFAULT_GROUP, uses: 1, lifeMs: DAY_MS } as const
     return makeInvite({ home, clock: systemClock, random: randomBytes }, { ...defaults, ...options })
   }
 
   async join(name: string, clock: Clock = systemClock, invite?: string): Promise<Home> {
-    const options = { directory: join(this.directory, name), listen: { api: null, swarm: free, dht: free } }
-    return joinSite(decodeInvite(invite ?? (await this.invite())), { clock, random: randomBytes }, options)
+    return this.joinWith(name, decodeInvite(invite ?? (await this.invite())), clock)
   }
 
   /** A home that joined as another server, or as a mirror; it does not run yet. */
   async joinServer(name: string, role: "server" | "mirror" = "server"): Promise<Home> {
-    const invite = await this.invite({ role, group: role === "mirror" ? null : DEFAULT_GROUP })
+    const invite = await this.invite({ role })
     const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
     return joinSite(decodeInvite(invite), { clock: systemClock, random: randomBytes }, options)
   }
 
   /** Runs another server until the site ends, or until it is disposed of. */
   async run(home: Home): Promise<ImageServer> {
-    return this.#others.use(await ImageServer.start({ home, clock: systemClock, logger: pino({ level: "silent" }) }))
+    return this.#others.use(await runServer(home, systemClock, this.#said))
   }
 
   /** A member that asks and shows, until the site ends. */
@@ -139,10 +144,24 @@ export class TestSite implements AsyncDisposable {
     await publishImage({ ...(await this.parts()), signal }, options)
   }
 
+  joinWith(name: string, invite: Invite, clock: Clock = systemClock): Promise<Home> {
+    const options = { directory: join(this.directory, name), listen: { api: free, swarm: free, dht: free } }
+    return joinSite(invite, { clock, random: randomBytes }, options)
+  }
+
+  /** @throws {Error} when a secret of one of the homes stands where it must not */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#others.disposeAsync()
-    await this.server[Symbol.asyncDispose]()
-    rmSync(this.directory, { recursive: true, force: true })
+    try {
+      const homes = homesIn(this.directory)
+      const secrets = homes.flatMap(secretsOf)
+      registerSecrets(secrets)
+      await this.#others.disposeAsync()
+      await this.server[Symbol.asyncDispose]()
+      const inLog = leaksIn(Buffer.from(this.#said.join("")), secrets, "a server's log")
+      requireNoLeak([...inLog, ...homes.flatMap((home) => leaksInHome(home, secrets))])
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true })
+    }
   }
 }
 

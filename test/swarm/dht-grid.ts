@@ -82,7 +82,7 @@ type Reply = {
 
 /** A member that speaks to nodes by hand: packets of its own making, sealed with a key of its own choice. */
 export class RawPeer {
-  readonly id = digestOf("a raw peer").subarray(0, 20)
+  readonly id: Buffer
   readonly #socket = createSocket("udp4")
   readonly #key: PacketKey
   readonly #waiting = new Map<string, (reply: Reply) => void>()
@@ -94,7 +94,8 @@ export class RawPeer {
   /** Methods of the queries that it was asked. */
   readonly asked: string[] = []
 
-  private constructor(key: Uint8Array) {
+  private constructor(key: Uint8Array, id: Buffer) {
+    this.id = id
     this.#key = new PacketKey(key)
     this.#socket.on("message", (packet, from) => {
       this.received += 1
@@ -109,9 +110,9 @@ export class RawPeer {
     })
   }
 
-  static async open(key: Uint8Array = networkKey): Promise<RawPeer> {
-    const peer = new RawPeer(key)
-    await new Promise<void>((resolve) => peer.#socket.bind(0, "127.0.0.1", resolve))
+  static async open(key: Uint8Array = networkKey, options: { readonly host?: string; readonly id?: Buffer } = {}): Promise<RawPeer> {
+    const peer = new RawPeer(key, options.id ?? digestOf("a raw peer").subarray(0, 20))
+    await new Promise<void>((resolve) => peer.#socket.bind(0, options.host ?? "127.0.0.1", resolve))
     return peer
   }
 

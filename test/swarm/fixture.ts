@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto"
 import type { TestContext } from "node:test"
 import type { Address } from "#core/address.ts"
-import { systemClock } from "#core/clock.ts"
+import { systemClock, type Clock } from "#core/clock.ts"
 import { siteName } from "#core/identifiers.ts"
 import { makeTorrent, pieceBytesAt, type Torrent } from "#core/torrent.ts"
 import { Admission } from "#crypto/admission.ts"
@@ -18,7 +18,12 @@ const seed = (name: string): Buffer => createHash("sha256").update(name).digest(
 export type TestMember = { readonly memberId: string; readonly admission: Admission }
 
 /** One member of `site`, whose authority is the same whenever the site's name is. */
-export async function testMember(name: string, role: "server" | "client", site = "testsite"): Promise<TestMember> {
+export async function testMember(
+  name: string,
+  role: "server" | "client",
+  site = "testsite",
+  clock: Clock = systemClock,
+): Promise<TestMember> {
   const nowMs = systemClock.nowMs()
   const times = { notBeforeMs: nowMs - DAY_MS, notAfterMs: nowMs + DAY_MS }
   const authoritySeed = seed(`authority of ${site}`)
@@ -42,7 +47,7 @@ export async function testMember(name: string, role: "server" | "client", site =
     serial,
   })
   const admission = new Admission({
-    clock: systemClock,
+    clock,
     site: siteName(site),
     authorities: [authorityDer],
     revoked: [],

@@ -4,6 +4,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { ChildProgram, type ChildEvent } from "../../cli/child-program.ts"
+import { homesIn, leaksIn, leaksInHome, leaksInTitle, registerSecrets, requireNoLeak, secretsOf } from "./secrets.ts"
 
 export type Outcome = { readonly code: number | null; readonly events: readonly ChildEvent[]; readonly stderr: string }
 
@@ -13,6 +14,8 @@ const main = new URL("../../cli/main.ts", import.meta.url).pathname
 export class TestGrid implements AsyncDisposable {
   readonly directory: string
   readonly #programs: ChildProgram[] = []
+  /** All that the programs said, but for invites that `invite` printed. */
+  readonly #said: string[] = []
 
   constructor(parent: string = tmpdir()) {
     this.directory = mkdtempSync(join(parent, "imagegrid-test-"))
@@ -29,6 +32,8 @@ export class TestGrid implements AsyncDisposable {
       .split("\n")
       .filter((line) => line !== "")
       .map((line) => JSON.parse(line) as ChildEvent)
+    for (const event of events) this.#hear(event)
+    this.#said.push(run.stderr)
     return { code: run.status, events, stderr: run.stderr }
   }
 
@@ -41,6 +46,8 @@ export class TestGrid implements AsyncDisposable {
 
   start(words: readonly string[]): ChildProgram {
     const program = new ChildProgram(words.slice(0, 2).join(" "), words, new AbortController().signal)
+    program.onEvent((event) => this.#hear(event))
+    program.onLog((line) => this.#said.push(line))
     this.#programs.push(program)
     return program
   }
@@ -72,10 +79,29 @@ export class TestGrid implements AsyncDisposable {
     await this.run(["join", await this.invite(inviteOptions), "--home", this.home(home), ...loopback])
   }
 
+  /** @throws {Error} when a secret of one of the homes stands where it must not */
   async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.#endAndSearch()
+    } finally {
+      for (const stage of this.#stagesInMemory()) rmSync(stage, { recursive: true, force: true })
+      rmSync(this.directory, { recursive: true, force: true })
+    }
+  }
+
+  async #endAndSearch(): Promise<void> {
+    const homes = homesIn(this.directory)
+    const secrets = homes.flatMap(secretsOf)
+    registerSecrets(secrets)
+    const inTitles = this.#programs.flatMap(({ pid }) => (pid === null ? [] : leaksInTitle(pid, secrets)))
     await Promise.all(this.#programs.map((program) => program[Symbol.asyncDispose]()))
-    for (const stage of this.#stagesInMemory()) rmSync(stage, { recursive: true, force: true })
-    rmSync(this.directory, { recursive: true, force: true })
+    const inWords = leaksIn(Buffer.from(this.#said.join("\n")), secrets, "what a program said")
+    requireNoLeak([...inTitles, ...inWords, ...homes.flatMap((home) => leaksInHome(home, secrets))])
+  }
+
+  #hear(event: ChildEvent): void {
+    const { invite: _, ...others } = event
+    this.#said.push(JSON.stringify(event["event"] === "invite" ? others : event))
   }
 
   /** Clients keep their stage for `seed` when they leave early, and its name tells whose it is. */

@@ -46,7 +46,7 @@ export function publishersAre(publishers: Readonly<Record<string, PublisherParts
     keys: Object.fromEntries(Object.values(publishers).flatMap(({ seeds }) => seeds.map((seed) => [keyIdOfSeed(seed), tufKeyOf(seed)]))),
     roles: Object.entries(publishers).map(([name, { seeds, threshold = 1, pattern }]) => ({
       name,
-      keyids: seeds.map(keyIdOfSeed) as SignedBody<"targets">["delegations"]["roles"][number]["keyids"],
+      keyids: seeds.map(keyIdOfSeed),
       threshold,
       terminating: true,
       paths: pathsOfPattern(pattern),
