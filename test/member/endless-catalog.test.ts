@@ -38,7 +38,6 @@ test("a pointer to more than a catalog may be is refused by its length, and the 
     )
     assert.match(String(failures[0]), new RegExp(`a catalog of ${contentBytes} bytes`))
     assert.ok(member.catalogs.catalog.seq >= before)
-    assert.equal(member.dht.state().pointers.length, 0, "such a pointer is not passed on")
   } finally {
     await member.close()
     await endless.close()

@@ -1,4 +1,5 @@
 /** What members that were away, and servers that were down, find of a group that changed meanwhile. */
+import { hash } from "node:crypto"
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { findImage, requireImageIdentity } from "../../client/open-image.ts"
@@ -162,7 +163,7 @@ test("groups that are not there, are there already, or are named out of form are
 
 test("a home that is full of keys lets go of those that nothing is sealed to any more, and refuses when all are needed", async () => {
   await using site = await TestSite.start()
-  const key = (generation: number, index: number) => ({ name: "default", generation, secretKey: index.toString(16).padStart(64, "0") })
+  const key = (generation: number, index: number) => ({ name: "default", generation, secretKey: hash("sha256", `group key ${index}`) })
   const fill = (generation: number) =>
     site.home.updateSecrets((held) => ({
       ...held,
