@@ -4,7 +4,7 @@ import { GridError } from "#core/errors.ts"
 import { keysDirectory, type Home } from "#member/home.ts"
 import { KeyRing, type AskPassphrase } from "#nodes/key-ring.ts"
 import { readBounded } from "#store/atomic-file.ts"
-import { askSecret } from "./ask.ts"
+import { askSecret, canAsk } from "./ask.ts"
 
 export type KeyOptions = { readonly key?: readonly string[]; readonly passphraseFile?: string }
 
@@ -28,6 +28,20 @@ export function passphraseSource({ passphraseFile }: KeyOptions): AskPassphrase 
     if (given === null) throw new GridError("KEY_LOCKED", `${path}; give --passphrase-file, since there is no terminal to ask at`)
     return given
   }
+}
+
+/**
+ * A passphrase for new keys, asked for twice at a terminal; null where that is left empty, or there is nobody to ask.
+ * @throws {GridError} KEY_LOCKED when the two differ
+ */
+export async function newPassphrase({ passphraseFile }: KeyOptions, question: string): Promise<string | null> {
+  if (passphraseFile !== undefined) return readPassphrase(passphraseFile)
+  if (!canAsk()) return null
+  const given = await askSecret(question)
+  if (given === null || given === "") return null
+  if ((await askSecret("The same again: ")) !== given)
+    throw new GridError("KEY_LOCKED", "the two passphrases differ; nothing was made, try again")
+  return given
 }
 
 /** The first line of a file. @throws {GridError} KEY_LOCKED when it is empty */
