@@ -162,6 +162,7 @@ function requireNext(files: CatalogFiles, change: Change): void {
     if (before !== null) requireVersion(role, next.version, nextVersion(before.version, replaced))
     for (const [path, listed] of Object.entries(next.targets)) {
       if (isSameFile(listed, before?.targets[path])) continue
+      if (before?.targets[path] !== undefined && !files.has(TARGET_PREFIX + path)) refuse(`it does not say what ${path} was before`)
       requireDocument(path, listed)
       requireOwnForm(path, fileOf(change, TARGET_PREFIX + path))
     }

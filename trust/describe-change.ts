@@ -17,6 +17,7 @@ import { patternsOfPaths } from "./name-patterns.ts"
 
 const DIGITS_SHOWN = 16
 const ROOT_ROLES = ["root", "targets", "snapshot", "timestamp"] as const
+const ONLY_RENEWED = "nothing else is different: it is signed anew for its expiry"
 /** A mark before what comes, what goes and what stays. */
 const [COMES, GOES, STAYS] = ["+", "-", " "]
 
@@ -43,7 +44,7 @@ function rootLines(files: CatalogFiles, after: CatalogFiles): string[] {
   for (const id of Object.keys(root.keys)) if (!used.has(id)) lines.push(`lists key ${shortDigest(id)}, which signs for nobody`)
   const { version, expires } = before
   const nothing = sameBody({ ...root, version, expires }, before)
-  return file("root", root, before, nothing ? [onlyRenewed("root"), ...lines] : lines)
+  return file("root", root, before, nothing ? [ONLY_RENEWED, ...lines] : lines)
 }
 
 function targetsLines(files: CatalogFiles, after: CatalogFiles): string[] {
@@ -53,7 +54,7 @@ function targetsLines(files: CatalogFiles, after: CatalogFiles): string[] {
     ...siteLines(siteDocumentOf(files), siteDocumentOf(after)),
     ...delegationLines(files, before.delegations, targets.delegations),
   ]
-  return file("targets", targets, before, lines.length === 0 ? [onlyRenewed("targets")] : lines)
+  return file("targets", targets, before, lines.length === 0 ? [ONLY_RENEWED] : lines)
 }
 
 /** Each field on its own, so that none is passed over because another one had something to tell. */
@@ -134,7 +135,7 @@ function delegationLines(
     lines.push(`${old === undefined ? COMES : STAYS} publisher ${role.name}`)
     const names = marked(old === undefined ? [] : patternsOfPaths(old.paths), patternsOfPaths(role.paths))
     lines.push(...names.map(({ mark, word }) => `    ${mark} may sign ${word}`))
-    lines.push(...signerLines("  ", old ?? null, role).map((line) => `  ${line}`))
+    lines.push(...signerLines("", old ?? null, role).map((line) => `    ${line}`))
     if (!role.terminating) lines.push("    other publishers may sign the same names after it")
   }
   for (const { name } of before.roles) {
@@ -178,7 +179,7 @@ function publisherLines(files: CatalogFiles, after: CatalogFiles): string[] {
     for (const target of Object.keys(before?.targets ?? {}))
       if (next.targets[target] === undefined)
         lines.push(`${GOES} ${target.startsWith("images/") ? imageOf(target) : `grants of ${imageOf(target)}`}`)
-    return file(`publisher ${name}`, next, before, lines.length === 0 ? [onlyRenewed(`publisher ${name}`)] : lines)
+    return file(`publisher ${name}`, next, before, lines.length > 0 ? lines : [before === null ? "signs no image yet" : ONLY_RENEWED])
   })
 }
 
@@ -217,10 +218,6 @@ function file(
   const spec = before !== null && before.spec_version !== now.spec_version ? `; TUF ${now.spec_version}, was ${before.spec_version}` : ""
   const until = before === null ? "" : ` (was ${before.expires})`
   return [`${what}, version ${now.version} (${after}): good until ${now.expires}${until}${spec}`, ...lines.map((line) => `  ${line}`)]
-}
-
-function onlyRenewed(what: string): string {
-  return `nothing else is different: ${what} is signed anew for its expiry`
 }
 
 /** What stays and comes in its new order, then what goes. */
