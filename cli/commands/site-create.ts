@@ -107,7 +107,7 @@ function keyAdvice(keys: string, { count, threshold }: RootKeys, isProtected: bo
   const files = Array.from({ length: count }, (_, position) => `  ${keys}/root-${position + 1}.key, with root-${position + 1}.pub`)
   return [
     `The root has ${count} keys. ${threshold === 1 ? "Whoever has one of them" : `Whoever has ${threshold} of them`} is the site; ` +
-      `when ${lost === count ? "all" : lost} are lost, nobody can change the site any more.`,
+      `when ${lost === 1 ? "one is" : `${lost === count ? "all" : lost} are`} lost, nobody can change the site any more.`,
     "As long as they all lie here, whoever has this machine is the site. Move each to another machine or medium, one for each person, and remove it here:",
     ...files,
     guard,
