@@ -144,11 +144,13 @@ function delegationLines(
     for (const path of Object.keys(publisherFileOf(files, name).targets))
       if (path.startsWith("images/")) lines.push(`    ${GOES} ${imageOf(path)}, unless another publisher signs it`)
   }
-  const stays = (roles: readonly Delegation[], others: readonly Delegation[]): string =>
-    roles.flatMap(({ name }) => (others.some((role) => role.name === name) ? [name] : [])).join(", ")
-  if (stays(after.roles, before.roles) !== stays(before.roles, after.roles))
+  if (namesKept(after.roles, before.roles) !== namesKept(before.roles, after.roles))
     lines.push(`publishers in another order: ${after.roles.map(({ name }) => name).join(", ")}`)
   return lines
+}
+
+function namesKept(roles: readonly Delegation[], others: readonly Delegation[]): string {
+  return roles.flatMap(({ name }) => (others.some((role) => role.name === name) ? [name] : [])).join(", ")
 }
 
 type Signers = { readonly keyids: readonly string[]; readonly threshold: number }
@@ -198,13 +200,16 @@ function grantLines(files: CatalogFiles, after: CatalogFiles, target: string): s
   const before: readonly Grant[] = files.has(TARGET_PREFIX + target) ? readGrants(documentAt(files, target)).grants : []
   const { grants } = readGrants(documentAt(after, target))
   const words = ({ group, generation }: Grant): string => `grant of ${imageOf(target)} to group ${group}, generation ${generation}`
-  const whole = ({ group, generation, sealed }: Grant): string => `${group} ${generation} ${sealed}`
   const [former, next] = [new Set(before.map(whole)), new Set(grants.map(whole))]
   const lines = [
     ...grants.filter((grant) => !former.has(whole(grant))).map((grant) => `${COMES} ${words(grant)}`),
     ...before.filter((grant) => !next.has(whole(grant))).map((grant) => `${GOES} ${words(grant)}`),
   ]
   return lines.length > 0 ? lines : [`grants of ${imageOf(target)}, as they will stand:`, ...grants.map((grant) => `    ${words(grant)}`)]
+}
+
+function whole({ group, generation, sealed }: Grant): string {
+  return `${group} ${generation} ${sealed}`
 }
 
 /** What a file is called, and what is different in it. */

@@ -23,12 +23,13 @@ export default async function run(context: CommandContext, [file = ""]: readonly
   const requirements = requirementsOf(carried.files, carried.change)
   const asked = new Set(requirements.flatMap(({ keyIds }) => keyIds))
   const own = [...new Set(keys.keyIds)].filter((id) => asked.has(id))
-  if (own.length === 0)
+  if (own.length === 0) {
+    const atHand = keys.keyIds.map(shortDigest).join(", ") || "none"
     throw new GridError(
       "KEY_MISSING",
-      `${file} asks for a signature of ${[...asked].map(shortDigest).join(", ")}, and ` +
-        `${keys.keyIds.length === 0 ? "no key is at hand; name one with --key FILE" : `at hand is ${keys.keyIds.map(shortDigest).join(", ")}; name another with --key`}`,
+      `${file} asks for keys ${[...asked].map(shortDigest).join(", ")}, and at hand: ${atHand}; name one of them with --key FILE`,
     )
+  }
 
   const digest = rootDigest(carried.files)
   const changes = describeChange(carried)
