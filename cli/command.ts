@@ -8,6 +8,8 @@ export type CommandContext = {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The member's directory: `--home`, else IMAGEGRID_HOME. @throws {GridError} USAGE when neither is given */
   readonly home: () => string
+  /** The same where a command goes without: null when neither is given. */
+  readonly homeIfGiven: () => string | null
 }
 
 /** Each command knows its own options' shape; commander fills it from the declaration. */
@@ -35,6 +37,6 @@ export type CommandSpec = {
   /** What a person should know of exit codes beyond the table of refusals. */
   readonly exitNotes?: string
   /** `none`: the command takes no --home. */
-  readonly home: "needed" | "none"
+  readonly home: "needed" | "optional" | "none"
   readonly load: () => Promise<{ readonly default: CommandRun }>
 }

@@ -15,7 +15,10 @@ const listening: readonly CommandOption[] = [
 ]
 const api: CommandOption = { flags: "--api <HOST:PORT>", description: "listen here for the API (TCP); servers only" }
 
+const changeFile: CommandArgument = { name: "FILE", description: "the change's file", required: true }
+
 const SITE = "Make and run a site"
+const TRUST = "Sign for a site"
 const MEMBERS = "Let machines in"
 const KEYS = "Replace keys"
 const IMAGES = "Publish and look"
@@ -30,11 +33,19 @@ export const commands: readonly CommandSpec[] = [
     arguments: [{ name: "NAME", description: "the site's name: a-z, 0-9 and -", required: true }],
     options: [
       { flags: "--groups <A,B...>", description: "groups of clients besides 'default', each with images of its own" },
+      {
+        flags: "--root-keys <N>",
+        description: "how many keys the site's root has, one for each person who answers for it; 1 to 16",
+        default: "1",
+      },
+      { flags: "--root-threshold <M>", description: "how many of them must sign a change of the root", default: "1" },
+      { flags: "--passphrase-file <FILE>", description: "protect the root, targets and publisher keys with the passphrase in this file" },
       api,
       ...listening,
     ],
     examples: [
       "imagegrid site create lab --home /var/lib/imagegrid",
+      "imagegrid site create lab --home DIR --root-keys 3 --root-threshold 2",
       "imagegrid site create lab --home DIR --api 192.0.2.7:7400 --swarm 192.0.2.7:7401 --dht 192.0.2.7:7402",
     ],
     home: "needed",
@@ -65,6 +76,59 @@ export const commands: readonly CommandSpec[] = [
     exitNotes: "With --verify 65 (AUDIT_BROKEN) when the log was changed or cut.",
     home: "needed",
     load: () => import("./commands/audit.ts"),
+  },
+  {
+    name: "trust key",
+    group: TRUST,
+    summary: "makes a signing key for an administrator, protected by a passphrase",
+    arguments: [{ name: "FILE", description: "the new key's file; its public half is put beside it, as .pub", required: true }],
+    options: [
+      { flags: "--passphrase-file <FILE>", description: "read the passphrase from here instead of asking for it" },
+      { flags: "--unprotected", description: "DANGER: no passphrase; whoever reads the file can sign" },
+    ],
+    examples: ["imagegrid trust key /media/stick/anna.key"],
+    home: "none",
+    load: () => import("./commands/trust-key.ts"),
+  },
+  {
+    name: "trust propose",
+    group: TRUST,
+    summary: "drafts a change of a role's keys for their holders to sign, or a new signature before it expires",
+    arguments: [changeFile],
+    options: [
+      { flags: "--role <ROLE>", description: "root, targets, or the name of a publisher" },
+      { flags: "--add-key <KEY...>", description: "a key that may sign from then on: its .pub file, or 64 hex digits" },
+      { flags: "--remove-key <ID...>", description: "a key that may not any more: 8 hex digits of its id, or more" },
+      { flags: "--threshold <N>", description: "how many of the keys must sign from then on" },
+      { flags: "--renew", description: "change nothing but the signatures and when they expire" },
+      ...keyOptions,
+    ],
+    examples: [
+      "imagegrid trust propose root.change --role root --add-key anna.pub --remove-key 1f0c9d3a --home /var/lib/imagegrid",
+      "imagegrid trust propose targets.change --role targets --renew --home /var/lib/imagegrid",
+    ],
+    home: "needed",
+    load: () => import("./commands/trust-propose.ts"),
+  },
+  {
+    name: "trust sign",
+    group: TRUST,
+    summary: "shows what a change would change, and signs it; needs no network and no home",
+    arguments: [changeFile],
+    options: [...keyOptions, { flags: "--yes", description: "sign without asking" }],
+    examples: ["imagegrid trust sign root.change --key /media/stick/anna.key"],
+    home: "optional",
+    load: () => import("./commands/trust-sign.ts"),
+  },
+  {
+    name: "trust apply",
+    group: TRUST,
+    summary: "puts a change into force that has all its signatures",
+    arguments: [changeFile],
+    options: [],
+    examples: ["imagegrid trust apply root.change --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/trust-apply.ts"),
   },
   {
     name: "invite",

@@ -4,7 +4,7 @@ import { GridError } from "#core/errors.ts"
 import { keysDirectory, type Home } from "#member/home.ts"
 import { KeyRing, type AskPassphrase } from "#nodes/key-ring.ts"
 import { readBounded } from "#store/atomic-file.ts"
-import { askSecret } from "./ask.ts"
+import { askSecret, canAsk } from "./ask.ts"
 
 export type KeyOptions = { readonly key?: readonly string[]; readonly passphraseFile?: string }
 
@@ -30,16 +30,31 @@ export function passphraseSource({ passphraseFile }: KeyOptions): AskPassphrase 
   }
 }
 
-/** For the file of a new key: a person types it twice. */
-export function newPassphraseSource({ passphraseFile }: KeyOptions): AskPassphrase {
-  if (passphraseFile !== undefined) return () => readPassphrase(passphraseFile)
+/** For the file of a key that replaces a protected one. */
+export function newPassphraseSource(options: KeyOptions): AskPassphrase {
   return async (path) => {
-    const given = await askSecret(`New passphrase of ${path}: `)
-    if (given === null) throw new GridError("KEY_LOCKED", `${path}; give --passphrase-file, since there is no terminal to ask at`)
-    if (given === "" || given !== (await askSecret("Once more: ")))
-      throw new GridError("KEY_LOCKED", "no passphrase was typed twice alike; try again")
+    const given = await newPassphrase(options, `New passphrase of ${path}: `)
+    if (given === null)
+      throw new GridError(
+        "KEY_LOCKED",
+        `${path} is to be protected as the key before it was; give --passphrase-file, or type one at a terminal`,
+      )
     return given
   }
+}
+
+/**
+ * A passphrase for new keys, asked for twice at a terminal; null where that is left empty, or there is nobody to ask.
+ * @throws {GridError} KEY_LOCKED when the two differ
+ */
+export async function newPassphrase({ passphraseFile }: KeyOptions, question: string): Promise<string | null> {
+  if (passphraseFile !== undefined) return readPassphrase(passphraseFile)
+  if (!canAsk()) return null
+  const given = await askSecret(question)
+  if (given === null || given === "") return null
+  if ((await askSecret("The same again: ")) !== given)
+    throw new GridError("KEY_LOCKED", "the two passphrases differ; nothing was made, try again")
+  return given
 }
 
 /** The first line of a file. @throws {GridError} KEY_LOCKED when it is empty */

@@ -42,7 +42,7 @@ function addCommand(root: Command, spec: CommandSpec, parts: ProgramParts): void
     const known = option.default === undefined ? "" : ` (default: ${option.default})`
     command.option(option.flags, option.description + known)
   }
-  if (spec.home === "needed") command.option("--home <DIR>", "the member's directory (or set IMAGEGRID_HOME)")
+  if (spec.home !== "none") command.option("--home <DIR>", "the member's directory (or set IMAGEGRID_HOME)")
   command.option("--json", "print one JSON object a line, for programs")
   command.addHelpText("after", helpAfter(spec))
   command.action(async () => {
@@ -90,7 +90,12 @@ function helpAfter(spec: CommandSpec): string {
 
 /** `--home`, else IMAGEGRID_HOME. @throws {GridError} USAGE */
 export function homeOf(options: Readonly<Record<string, unknown>>, env: CommandContext["env"]): string {
-  const given = options["home"] ?? env["IMAGEGRID_HOME"]
-  if (typeof given === "string" && given !== "") return given
+  const given = homeIfGiven(options, env)
+  if (given !== null) return given
   throw new GridError("USAGE", "name the member's directory: --home DIR, or set IMAGEGRID_HOME")
+}
+
+export function homeIfGiven(options: Readonly<Record<string, unknown>>, env: CommandContext["env"]): string | null {
+  const given = options["home"] ?? env["IMAGEGRID_HOME"]
+  return typeof given === "string" && given !== "" ? given : null
 }

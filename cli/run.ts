@@ -5,7 +5,7 @@ import manifest from "../package.json" with { type: "json" }
 import type { CommandSpec } from "./command.ts"
 import { failureOf } from "./failure.ts"
 import { Output } from "./output.ts"
-import { homeOf, runProgram, type Invocation } from "./program.ts"
+import { homeIfGiven, homeOf, runProgram, type Invocation } from "./program.ts"
 import { watchSignals } from "./signals.ts"
 
 /** A command that has returned has closed what it opened; if not, scripts must not hang for it. */
@@ -30,7 +30,8 @@ export async function run(program: NodeJS.Process, specs: readonly CommandSpec[]
   const invoke = async ({ spec, args, options }: Invocation) => {
     const command = await spec.load()
     const home = () => homeOf(options, program.env)
-    await command.default({ output, signal: ending.signal, env: program.env, home }, args, options as never)
+    const context = { output, signal: ending.signal, env: program.env, home, homeIfGiven: () => homeIfGiven(options, program.env) }
+    await command.default(context, args, options as never)
   }
   const main = async (): Promise<number> => {
     try {

@@ -68,9 +68,19 @@ export class KeyRing {
   }
 }
 
-/** A new key's file, where there is none. @throws {GridError} OUTPUT_EXISTS */
+/** That a new key's file and its public half have a free place. @throws {GridError} OUTPUT_EXISTS; USAGE when there is no such directory */
+export async function requireNoKeyFile(path: string): Promise<void> {
+  const names = await readdir(dirname(path)).catch((cause: unknown) => {
+    if (systemErrorCode(cause) !== "ENOENT" && systemErrorCode(cause) !== "ENOTDIR") throw cause
+    throw new GridError("USAGE", `${dirname(path)} is no directory; make it first, with mode 0700`, { cause })
+  })
+  for (const one of [path, publicPath(path)])
+    if (names.includes(basename(one))) throw new GridError("OUTPUT_EXISTS", `${one}; name another file`)
+}
+
+/** A new key's file, where there is none. @throws {GridError} OUTPUT_EXISTS, USAGE */
 export async function createKeyFile(path: string, seed: Uint8Array, passphrase: string | null): Promise<{ readonly publicKey: string }> {
-  if ((await readdir(dirname(path))).includes(basename(path))) throw new GridError("OUTPUT_EXISTS", `${path}; name another file`)
+  await requireNoKeyFile(path)
   return saveKeyFile(path, seed, passphrase)
 }
 
@@ -140,6 +150,6 @@ async function openKey(path: string, ask: AskPassphrase): Promise<Buffer> {
   }
 }
 
-function publicPath(path: string): string {
+export function publicPath(path: string): string {
   return `${path.replace(/\.key$/, "")}.pub`
 }

@@ -28,12 +28,25 @@ export async function makeChange(parts: MakeChangeParts, edits: (files: CatalogF
   return finishChange(parts, files, draft)
 }
 
+/** As `makeChange`, and applies nothing. */
+export async function proposeChange(parts: MakeChangeParts, edits: (files: CatalogFiles) => Edits): Promise<SignedChange> {
+  const { files } = await currentCatalog(parts)
+  return signWith(parts.keys, { files, change: draftChange(files, edits(files), parts.clock.nowMs()) })
+}
+
 /** Signs a change with the keys at hand and applies it where it is complete then. */
 export async function finishChange(parts: MakeChangeParts, files: CatalogFiles, draft: Change): Promise<MadeChange> {
-  const asked = requirementsOf(files, draft).flatMap(({ keyIds }) => keyIds)
-  const change = signChange(files, draft, await parts.keys.seeds(asked))
-  const requirements = requirementsOf(files, change)
-  const applied = isComplete(requirements)
-  if (applied) await submitChange(parts, change)
-  return { applied, change, files, requirements }
+  const signed = await signWith(parts.keys, { files, change: draft })
+  const applied = isComplete(signed.requirements)
+  if (applied) await submitChange(parts, signed.change)
+  return { applied, ...signed }
+}
+
+export type SignedChange = Omit<MadeChange, "applied">
+
+/** Adds a signature of each key at hand that is asked for, and opens no other. @throws {GridError} KEY_LOCKED, KEY_INVALID */
+export async function signWith(keys: KeyRing, { files, change }: Pick<SignedChange, "files" | "change">): Promise<SignedChange> {
+  const asked = requirementsOf(files, change).flatMap(({ keyIds }) => keyIds)
+  const signed = signChange(files, change, await keys.seeds(asked))
+  return { change: signed, files, requirements: requirementsOf(files, signed) }
 }

@@ -14,9 +14,10 @@ import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import type { HomeLock } from "#store/home-lock.ts"
+import { LayerStore } from "#store/layer-store.ts"
 import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
-import { encodePublication } from "./publication.ts"
+import { encodePublication, requireLayersHeld } from "./publication.ts"
 
 export type OwnServerParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
 
@@ -35,7 +36,10 @@ export async function currentCatalog(parts: OwnServerParts): Promise<Catalog> {
   return openCatalog(await unpackCatalog(bytes), { trusted: stored.catalog.files }, clock.nowMs(), { expiry: "ignore" })
 }
 
-/** Hands a signed change to the running server of this home, or takes it into the home where none runs. @throws {GridError} as applyChange */
+/**
+ * Hands a signed change to the running server of this home, or takes it into the home where none runs.
+ * @throws {GridError} as applyChange; SEEDERS_MISSING when it publishes layers that are not in the home's store
+ */
 export async function submitChange(parts: OwnServerParts, change: Change): Promise<void> {
   const { home, clock } = parts
   const held = tryLock(home)
@@ -47,6 +51,8 @@ export async function submitChange(parts: OwnServerParts, change: Change): Promi
   }
   try {
     const { catalog } = await storedCatalog(home, clock.nowMs())
+    await using layers = await LayerStore.open(home.path("layers"))
+    await requireLayersHeld(layers, change)
     const online = seedsFrom(await home.onlineKeys())
     const files = applyChange({ files: catalog.files, change, online, nowMs: clock.nowMs() })
     const bytes = await packCatalog(files)

@@ -19,7 +19,7 @@ export type ChangeEvent = {
   /** TUF key ids. */
   readonly signedBy: readonly string[]
 }
-type Happening = Omit<ChangeEvent, "signedBy">
+export type Happening = Omit<ChangeEvent, "signedBy">
 
 /** A list in a log's line is cut at so many characters: the catalog has all of it. */
 const LIST_LENGTH_MAX = 4_000
@@ -71,7 +71,7 @@ type SiteField = keyof SiteDocument
 /** Fields of the site document whose changes have events of their own. */
 const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>(["authorities", "pointerKey", "groups", "networkKeys", "revoked"])
 
-function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
+export function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
   const events: Happening[] = []
   events.push(...ringEvents("authority", authorityDigests(before), authorityDigests(after)))
   events.push(...ringEvents("network-key", before.networkKeys, after.networkKeys))

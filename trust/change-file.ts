@@ -1,16 +1,17 @@
 /**
  * A change on its way between the holders of keys: one JSON file with the new files and those that they follow, so that a machine without a
  * home or a network can say what would change and sign it. Nothing in it is believed: what the new files follow was signed, and shows by its
- * signatures whether it is the site's.
+ * signatures whether it is the site's; and each new document is the one that the new metadata names, so that a signature is over what was read.
  */
 import { Type } from "typebox"
-import { Base64, Label, targetPath } from "#core/documents.ts"
+import { Base64, Label, readGrants, readManifest, refOf, targetPath } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { parseJson, reader } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
-import type { Change } from "./change.ts"
-import { countRoots, fileOf, siteDocumentOf } from "./files.ts"
+import { readDraft, type Change } from "./change.ts"
+import { countRoots, fileOf, newestRoot, publisherFileOf, siteDocumentOf, targetsOf } from "./files.ts"
 import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, validSigners, type SignedBody } from "./metadata.ts"
+import { nextVersion, onlineKeysOf } from "./online-roles.ts"
 
 export const CHANGE_FILE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -24,7 +25,7 @@ const readChangeFile = reader(
       site: Label,
       /** What is new. */
       change: Files,
-      /** What it follows: all roots, the targets role with the site document, and the files of the publishers that change. */
+      /** What it follows: all roots, the targets role with the site document, and the files of the publishers that change or go. */
       follows: Files,
     },
     { additionalProperties: false },
@@ -40,7 +41,9 @@ export function encodeChange({ change, files }: CarriedChange): Buffer {
   const follows = new Map<string, Buffer>()
   for (let version = 1; version <= countRoots(files); version++) follows.set(ROOT_PATH(version), fileOf(files, ROOT_PATH(version)))
   for (const path of [METADATA_PATH("targets"), TARGET_PREFIX + targetPath.site]) follows.set(path, fileOf(files, path))
-  for (const path of change.keys()) {
+  const kept = publishersOf(new Map([...files, ...change]))
+  const gone = [...publishersOf(files)].filter((role) => !kept.has(role)).map(METADATA_PATH)
+  for (const path of [...change.keys(), ...gone]) {
     const before = files.get(path)
     if (before !== undefined) follows.set(path, before)
   }
@@ -52,15 +55,20 @@ export function encodeChange({ change, files }: CarriedChange): Buffer {
 
 /**
  * Reads a change file of any origin. What it follows is checked to be signed as its own roots ask; whether those roots are the site's shows in
- * their digest.
- * @throws {GridError} CATALOG_INVALID
+ * their digest. The change is checked to be the very next one: against anything older, what came between would not show as a difference.
+ * @throws {GridError} CATALOG_INVALID, MANIFEST_INVALID
  */
 export function decodeChange(bytes: Uint8Array): CarriedChange {
-  const { change, follows, site } = readChangeFile(parseJson(bytes, CHANGE_FILE_BYTES_MAX, "CATALOG_INVALID", "change file"))
+  const { change: newFiles, follows, site } = readChangeFile(parseJson(bytes, CHANGE_FILE_BYTES_MAX, "CATALOG_INVALID", "change file"))
   const files = unpacked(follows)
   requireSigned(files)
+  requireNoStrays(files)
   if (siteDocumentOf(files).site !== site) refuse("it follows another site's document")
-  return { change: unpacked(change), files }
+  const change = unpacked(newFiles)
+  if (change.size === 0) refuse("it changes nothing")
+  for (const [path, file] of change) readDraft(path, file)
+  requireNext(files, change)
+  return { change, files }
 }
 
 /** That the files hang together by their signatures, from the first root on. */
@@ -95,6 +103,94 @@ function requireThreshold(
   what: string,
 ): void {
   if (validSigners(file, role.keyids, keys).length < role.threshold) refuse(`${what}, which it follows, is not signed as it must be`)
+}
+
+/** That nothing else is among the files than what their signatures reach. */
+function requireNoStrays(files: CatalogFiles): void {
+  const reached = new Set([METADATA_PATH("targets"), TARGET_PREFIX + targetPath.site])
+  for (let version = 1; version <= countRoots(files); version++) reached.add(ROOT_PATH(version))
+  for (const role of publishersOf(files)) {
+    if (!files.has(METADATA_PATH(role))) continue
+    reached.add(METADATA_PATH(role))
+    for (const [path, { hashes }] of Object.entries(publisherFileOf(files, role).targets)) {
+      const document = files.get(TARGET_PREFIX + path)
+      if (document !== undefined && digestOf(document) !== hashes.sha256)
+        refuse(`${path}, which it follows, is not the one that was signed`)
+      reached.add(TARGET_PREFIX + path)
+    }
+  }
+  for (const path of files.keys()) if (!reached.has(path)) refuse(`it follows ${path}, which nobody has signed`)
+}
+
+/** That the change comes right after the files, and holds the documents that its metadata names and no others. */
+function requireNext(files: CatalogFiles, change: Change): void {
+  const after = new Map([...files, ...change])
+  const expected = new Set<string>()
+  const rootBefore = newestRoot(files)
+  const rootPath = ROOT_PATH(rootBefore.version + 1)
+  if (change.has(rootPath)) {
+    expected.add(rootPath)
+    requireVersion("root", newestRoot(after).version, rootBefore.version + 1)
+  }
+  const replaced = onlineKeysOf(newestRoot(after)) !== onlineKeysOf(rootBefore)
+  const requireDocument = (path: string, { length, hashes }: SignedBody<"targets">["targets"][string]): void => {
+    const document = change.get(TARGET_PREFIX + path)
+    if (document === undefined || document.length !== length || digestOf(document) !== hashes.sha256)
+      refuse(`${path} is not the document that is to be signed`)
+    expected.add(TARGET_PREFIX + path)
+  }
+
+  const [targetsBefore, targets] = [targetsOf(files), targetsOf(after)]
+  if (change.has(METADATA_PATH("targets"))) {
+    expected.add(METADATA_PATH("targets"))
+    requireVersion("targets", targets.version, nextVersion(targetsBefore.version, replaced))
+    const listed = targets.targets[targetPath.site]
+    if (listed === undefined || Object.keys(targets.targets).length !== 1) refuse(`targets does not list ${targetPath.site} alone`)
+    if (!isSameFile(listed, targetsBefore.targets[targetPath.site])) requireDocument(targetPath.site, listed)
+    if (siteDocumentOf(after).site !== siteDocumentOf(files).site) refuse("the site would have another name")
+  }
+  const publishers = publishersOf(after)
+  for (const role of publishersOf(files))
+    if ((change.has(METADATA_PATH(role)) || !publishers.has(role)) && !files.has(METADATA_PATH(role)))
+      refuse(`it does not say what ${role} had signed before`)
+  for (const role of publishers) {
+    if (!change.has(METADATA_PATH(role))) continue
+    expected.add(METADATA_PATH(role))
+    const next = publisherFileOf(after, role)
+    const before = files.has(METADATA_PATH(role)) ? publisherFileOf(files, role) : null
+    // A new one may go on from a former publisher of its name, which is not among the files.
+    if (before !== null) requireVersion(role, next.version, nextVersion(before.version, replaced))
+    for (const [path, listed] of Object.entries(next.targets)) {
+      if (isSameFile(listed, before?.targets[path])) continue
+      if (before?.targets[path] !== undefined && !files.has(TARGET_PREFIX + path)) refuse(`it does not say what ${path} was before`)
+      requireDocument(path, listed)
+      requireOwnForm(path, fileOf(change, TARGET_PREFIX + path))
+    }
+  }
+  for (const path of change.keys()) if (!expected.has(path)) refuse(`${path} is not part of the change`)
+}
+
+function requireVersion(role: string, came: number, expected: number): void {
+  if (came !== expected) refuse(`it would make ${role} version ${came}, and what it follows is followed by ${expected}; make it again`)
+}
+
+/** @throws {GridError} MANIFEST_INVALID, CATALOG_INVALID */
+function requireOwnForm(path: string, bytes: Buffer): void {
+  const document = parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)
+  const own = path.startsWith("images/")
+    ? targetPath.manifest(refOf(readManifest(document)))
+    : targetPath.grants(refOf(readGrants(document)))
+  if (own !== path) refuse(`the document at ${path} belongs at ${own}`)
+}
+
+type ListedFile = SignedBody<"targets">["targets"][string]
+
+function isSameFile(a: ListedFile, b: ListedFile | undefined): boolean {
+  return b !== undefined && a.length === b.length && a.hashes.sha256 === b.hashes.sha256
+}
+
+function publishersOf(files: CatalogFiles): Set<string> {
+  return new Set(targetsOf(files).delegations.roles.map(({ name }) => name))
 }
 
 function refuse(detail: string): never {

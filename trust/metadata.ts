@@ -130,8 +130,9 @@ export function readSigned<Kind extends keyof Readers>(kind: Kind, bytes: Uint8A
 
 /** A key's id is the digest of the key, so that one key can't sign twice under two ids and reach a threshold alone. */
 export function keyIdOf(publicKeyHex: string): string {
-  const key: TufKey = { keytype: "ed25519", scheme: "ed25519", keyval: { public: publicKeyHex } }
-  return createHash("sha256").update(canonicalJson(key)).digest("hex")
+  return createHash("sha256")
+    .update(canonicalJson(publicTufKey(publicKeyHex)))
+    .digest("hex")
 }
 
 export function keyIdOfSeed(seed: Uint8Array): string {
@@ -141,7 +142,11 @@ export function keyIdOfSeed(seed: Uint8Array): string {
 export type TufKey = { readonly keytype: "ed25519"; readonly scheme: "ed25519"; readonly keyval: { readonly public: string } }
 
 export function tufKeyOf(seed: Uint8Array): TufKey {
-  return { keytype: "ed25519", scheme: "ed25519", keyval: { public: signingKeyFromSeed(seed).publicKeyHex } }
+  return publicTufKey(signingKeyFromSeed(seed).publicKeyHex)
+}
+
+export function publicTufKey(publicKeyHex: string): TufKey {
+  return { keytype: "ed25519", scheme: "ed25519", keyval: { public: publicKeyHex } }
 }
 
 /**
