@@ -65,7 +65,8 @@ export class PeerState {
   writes = 0
   /** The piece that ended its turn in a slot, until it tells that it has it. */
   lastOfTurn: number | null = null
-  /** Turns one after another of which nothing came, and until when it waits for the next. */
+  /** Turns of which something came; those one after another of which nothing did, and until when it waits for the next. */
+  usedTurns = 0
   wastedTurns = 0
   restsUntilMs = 0
   /** Sent in this turn in a slot. */

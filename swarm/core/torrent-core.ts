@@ -232,7 +232,7 @@ export class TorrentCore<Block> {
     if (peer === undefined) return
     this.#peers.delete(number)
     this.#slots.waitNoMore(peer)
-    if (!peer.choking || peer.lastOfTurn !== null) this.#slots.takeBack()
+    if (!peer.choking || peer.lastOfTurn !== null) this.#slots.takeBack(peer)
     const livedMs = this.#nowMs - peer.connectedAtMs
     for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, livedMs, this.#nowMs)
     const hadRequests = peer.asked.size > 0
@@ -646,7 +646,7 @@ export class TorrentCore<Block> {
       this.#slots.waitNoMore(peer)
       if (!peer.choking) {
         this.#choke(peer)
-        this.#slots.takeBack()
+        this.#slots.takeBack(peer)
       }
     }
     this.#fillSlots()
@@ -670,12 +670,14 @@ export class TorrentCore<Block> {
   #endTurn(peer: PeerState, how: "used" | "wasted"): void {
     if (!peer.choking) this.#choke(peer)
     peer.lastOfTurn = null
+    peer.usedTurns += how === "used" ? 1 : 0
     peer.wastedTurns = how === "used" ? 0 : peer.wastedTurns + 1
     const { slotWastedMs, slotWastedMaxMs } = this.#limits
     if (how === "wasted")
       peer.restsUntilMs = this.#nowMs + Math.min(slotWastedMaxMs, slotWastedMs * 2 ** Math.min(peer.wastedTurns - 1, 16))
-    this.#slots.takeBack()
-    this.#fillSlots()
+    this.#slots.takeBack(peer)
+    // Who made nothing of it comes after all who wait.
+    if (how === "wasted") this.#fillSlots()
     this.#waitForTurn(peer)
     this.#fillSlots()
   }

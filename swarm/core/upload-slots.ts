@@ -8,12 +8,50 @@ import type { PeerState } from "./peer-state.ts"
 import type { Random } from "./random.ts"
 import { ReactiveRate } from "./rate.ts"
 
+/** Peers in no order, any of which is added, taken out and drawn in constant time. */
+class Waiting {
+  readonly #peers: PeerState[] = []
+  readonly #places = new Map<PeerState, number>()
+
+  get count(): number {
+    return this.#peers.length
+  }
+
+  add(peer: PeerState): void {
+    if (this.#places.has(peer)) return
+    this.#places.set(peer, this.#peers.length)
+    this.#peers.push(peer)
+  }
+
+  delete(peer: PeerState): void {
+    const place = this.#places.get(peer)
+    if (place === undefined) return
+    this.#places.delete(peer)
+    const last = this.#peers.pop()
+    if (last === undefined || last === peer) return
+    this.#peers[place] = last
+    this.#places.set(last, place)
+  }
+
+  /** Of so many drawn at random the one that has least. */
+  draw(draws: number, random: Random): PeerState | null {
+    let chosen: PeerState | null = null
+    for (let draw = 0; draw < draws && this.#peers.length > 0; draw += 1) {
+      const peer = this.#peers[random.below(this.#peers.length)]
+      if (peer !== undefined && (chosen === null || peer.have.count < chosen.have.count)) chosen = peer
+    }
+    return chosen
+  }
+}
+
 export class UploadSlots {
   readonly #limits: Limits
   readonly #random: Random
-  /** Interested peers without a slot, in no order, and where each is. */
-  readonly #waiting: PeerState[] = []
-  readonly #places = new Map<PeerState, number>()
+  /** Interested peers without a slot: those that made something of a turn before, and the others. */
+  readonly #proven = new Waiting()
+  readonly #others = new Waiting()
+  /** Of the others, those that have a slot. */
+  readonly #trying = new Set<PeerState>()
   readonly #rate: ReactiveRate
   readonly #pieceBytes: number
   /** From us every piece has to come. */
@@ -52,7 +90,7 @@ export class UploadSlots {
 
   /** Whether a slot that becomes free is of use to another, or one too many. */
   get wanted(): boolean {
-    return this.#waiting.length > 0 || this.#taken > this.#slots
+    return this.#waitingCount > 0 || this.#taken > this.#slots
   }
 
   /** Bytes of one turn while others wait; it ends with the piece in which they are reached. */
@@ -61,39 +99,33 @@ export class UploadSlots {
   }
 
   wait(peer: PeerState): void {
-    if (this.#places.has(peer)) return
-    this.#places.set(peer, this.#waiting.length)
-    this.#waiting.push(peer)
+    ;(peer.usedTurns > 0 ? this.#proven : this.#others).add(peer)
   }
 
   waitNoMore(peer: PeerState): void {
-    const place = this.#places.get(peer)
-    const last = this.#waiting.pop()
-    if (place === undefined || last === undefined) {
-      if (last !== undefined) this.#waiting.push(last)
-      return
-    }
-    this.#places.delete(peer)
-    if (last === peer) return
-    this.#waiting[place] = last
-    this.#places.set(last, place)
+    this.#proven.delete(peer)
+    this.#others.delete(peer)
   }
 
-  /** Gives a free slot to one of those who wait; null when there is none of either. Of few drawn at random it is the one that has least. */
+  /**
+   * Gives a free slot to one of those who wait; null when there is none of either. A quarter of the slots is for those who made something of a turn before, while they wait:
+   * many who come and waste theirs can't take all. Of few drawn at random it is the one that has least.
+   */
   give(): PeerState | null {
     if (this.#taken >= this.#slots) return null
-    let chosen: PeerState | null = null
-    for (let draw = 0; draw < this.#limits.slotDraws && this.#waiting.length > 0; draw += 1) {
-      const peer = this.#waiting[this.#random.below(this.#waiting.length)]
-      if (peer !== undefined && (chosen === null || peer.have.count < chosen.have.count)) chosen = peer
-    }
+    const kept = Math.max(1, Math.floor(this.#slots / 4))
+    const toOthers = this.#others.count > 0 && (this.#proven.count === 0 || this.#trying.size < Math.max(1, this.#slots - kept))
+    const pool = toOthers ? this.#others : this.#proven
+    const chosen = pool.draw(this.#limits.slotDraws, this.#random)
     if (chosen === null) return null
-    this.waitNoMore(chosen)
+    pool.delete(chosen)
+    if (toOthers) this.#trying.add(chosen)
     this.#taken += 1
     return chosen
   }
 
-  takeBack(): void {
+  takeBack(peer: PeerState): void {
+    this.#trying.delete(peer)
     this.#taken -= 1
   }
 
@@ -105,7 +137,7 @@ export class UploadSlots {
   /** To be called at each tick. */
   tick(nowMs: number): void {
     this.#rate.settle(nowMs)
-    if (this.#taken < this.#slots || this.#waiting.length === 0) this.#busy = false
+    if (this.#taken < this.#slots || this.#waitingCount === 0) this.#busy = false
     if (nowMs - this.#sinceMs < this.#limits.slotTrialMs) return
     const bytesPerSecond = (this.#sentBytes * 1000) / (nowMs - this.#sinceMs)
     if (!this.#busy) this.#end(1, nowMs)
@@ -115,6 +147,10 @@ export class UploadSlots {
     this.#sentBytes = 0
     this.#sinceMs = nowMs
     this.#busy = true
+  }
+
+  get #waitingCount(): number {
+    return this.#proven.count + this.#others.count
   }
 
   get #slots(): number {

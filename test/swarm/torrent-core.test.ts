@@ -177,6 +177,11 @@ test("few are served at a time; while others wait a turn ends with a piece, what
   // What the operating system took has not arrived: the slot is another's when it has.
   assert.ok(!bench.sent(3).includes("unchoke"))
   bench.say(1, { type: "have", piece: 0 })
+  assert.equal(bench.core.census().unchoked, 2)
+  // One slot of the two is for those who made something of their turns; the other goes round.
+  askFor(bench, 2, 2)
+  sendAll(bench)
+  bench.say(2, { type: "have", piece: 2 })
   assert.ok(bench.sent(3).includes("unchoke"))
   assert.equal(bench.core.census().unchoked, 2)
 })

@@ -27,13 +27,40 @@ function giveAll(slots: UploadSlots): PeerState[] {
 test("an origin serves few at a time, first of all who has least", () => {
   const slots = slotsWith({ originSlotsMin: 2, slotDraws: 64 })
   for (let number = 0; number < 6; number += 1) slots.wait(peerWith(number, 6 - number))
+  const [first = assert.fail(), ...rest] = giveAll(slots)
   assert.deepEqual(
-    giveAll(slots).map((peer) => peer.number),
+    [first, ...rest].map((peer) => peer.number),
     [5, 4],
   )
   assert.ok(slots.wanted)
-  slots.takeBack()
+  slots.takeBack(first)
   assert.equal(slots.give()?.number, 3)
+})
+
+test("who made something of a turn has a slot to itself beside those who never did, however many come", () => {
+  const slots = slotsWith({ originSlotsMin: 4, originSlotsMax: 4 })
+  for (let number = 1; number <= 100; number += 1) slots.wait(peerWith(number, 0))
+  const honest = peerWith(0, 4)
+  honest.usedTurns = 1
+  for (let turn = 0; turn < 20; turn += 1) {
+    slots.wait(honest)
+    const given = giveAll(slots)
+    // The others keep what they were given; from then on what becomes free is its own.
+    assert.deepEqual(turn === 0 ? given.includes(honest) : given, turn === 0 || [honest])
+    slots.takeBack(honest)
+  }
+})
+
+test("a newcomer is served before those who were served already", () => {
+  const slots = slotsWith({ originSlotsMin: 1 })
+  for (let number = 1; number <= 100; number += 1) {
+    const peer = peerWith(number, 0)
+    peer.usedTurns = 3
+    slots.wait(peer)
+  }
+  const newcomer = peerWith(0, 1)
+  slots.wait(newcomer)
+  assert.equal(slots.give(), newcomer)
 })
 
 test("a downloader serves all that it knows at once", () => {
@@ -68,7 +95,6 @@ test("where more were tried and nobody waits any more, slots are wanted back unt
   assert.equal(given.length, 4, "twice as many were tried")
   for (let nowMs = 10_100; nowMs <= 12_500; nowMs += 100) slots.tick(nowMs)
   assert.ok(slots.wanted, "two have to give theirs back")
-  slots.takeBack()
-  slots.takeBack()
+  for (const peer of given.slice(0, 2)) slots.takeBack(peer)
   assert.ok(!slots.wanted)
 })

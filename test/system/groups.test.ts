@@ -17,7 +17,9 @@ test("an administrator makes a group, grants to it, adds, removes and revokes me
 
   const images = () =>
     Object.fromEntries(
-      grid.outcome(["images", "--home", grid.home("client")]).events.map(({ image, mayOpen }) => [String(image), mayOpen === true]),
+      grid
+        .outcome(["images", "--home", grid.home("client")])
+        .events.flatMap(({ event, image, mayOpen }) => (event === "image" ? [[String(image), mayOpen === true] as const] : [])),
     )
   const deploy = (image: string) =>
     grid.outcome(["deploy", image, "--home", grid.home("client"), "--target", grid.home(image.replace(":", "-")), "--seed-until", "done"])
