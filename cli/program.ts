@@ -70,7 +70,7 @@ function rootHelp(specs: readonly CommandSpec[]): string {
   for (const group of new Set(specs.map((spec) => spec.group))) {
     lines.push(`${group}:`)
     for (const spec of specs)
-      if (spec.group === group) lines.push(`  ${spec.name.padEnd(12)} ${spec.summary}`, `      ${spec.examples[0] ?? ""}`)
+      if (spec.group === group) lines.push(`  ${spec.name.padEnd(14)} ${spec.summary}`, `      ${spec.examples[0] ?? ""}`)
     lines.push("")
   }
   lines.push(

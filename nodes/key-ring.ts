@@ -106,11 +106,15 @@ export async function isProtected(path: string): Promise<boolean> {
   return isLocked(await readSecretFile(path, KEY_FILE_BYTES_MAX))
 }
 
-/** A public key given as 64 hex digits or as the file that holds them. @throws {GridError} KEY_INVALID */
+/**
+ * A public key given as 64 hex digits or as the .pub file that holds them. No other file is read: an unprotected secret key looks the same, and
+ * would be published.
+ * @throws {GridError} KEY_INVALID
+ */
 export async function readPublicKey(given: string): Promise<string> {
   if (/^[0-9a-f]{64}$/.test(given)) return given
   try {
-    const text = (await readBounded(given, 1024)).toString("latin1").trim()
+    const text = !given.endsWith(".pub") ? "" : (await readBounded(given, 1024)).toString("latin1").trim()
     if (/^[0-9a-f]{64}$/.test(text)) return text
   } catch (cause) {
     if (systemErrorCode(cause) !== "ENOENT") throw cause

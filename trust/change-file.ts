@@ -71,6 +71,24 @@ export function decodeChange(bytes: Uint8Array): CarriedChange {
   return { change, files }
 }
 
+/**
+ * That a change follows what is current here, byte for byte in all that it replaces. Versions alone would not tell: two servers may each have taken
+ * a change under one version, and this one would undo, unseen by those who signed, what it was not drafted against.
+ * @throws {GridError} CATALOG_ROLLBACK
+ */
+export function requireFollows({ change, files }: CarriedChange, current: CatalogFiles): void {
+  for (const [path, bytes] of files) {
+    const isSite = path === TARGET_PREFIX + targetPath.site && change.has(METADATA_PATH("targets"))
+    // Not the file of a publisher that goes: whoever stole its key could put its removal off for ever by signing again and again.
+    const isReplaced = path.endsWith(".root.json") || change.has(path) || isSite
+    if (isReplaced && current.get(path)?.equals(bytes) !== true)
+      throw new GridError(
+        "CATALOG_ROLLBACK",
+        `the change follows another ${path} than is here: another change came first; make this one again`,
+      )
+  }
+}
+
 /** That the files hang together by their signatures, from the first root on. */
 function requireSigned(files: CatalogFiles): void {
   const roots = countRoots(files)

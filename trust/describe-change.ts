@@ -2,7 +2,7 @@
  * What a change would change, in words for the people who are to sign it: computed from what their signatures would be over, and from nothing
  * that the file says about itself. Pure.
  *
- * Invariant: no two changes that do different things have the same words, as far as sixteen hex digits tell digests apart.
+ * Invariant: whatever is different has a line that says so.
  */
 import { readGrants, readManifest, layerOf, type Grant, type SiteDocument } from "#core/documents.ts"
 import { parseJson } from "#core/schema.ts"

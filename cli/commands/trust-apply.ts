@@ -3,6 +3,7 @@ import { systemClock } from "#core/clock.ts"
 import { Home } from "#member/home.ts"
 import { silentLog } from "#member/log.ts"
 import { currentCatalog, submitChange } from "#nodes/own-server.ts"
+import { requireFollows } from "#trust/change-file.ts"
 import { requirementsOf, requireSignatures } from "#trust/change.ts"
 import { describeChange } from "#trust/describe-change.ts"
 import { readChange } from "../change-file.ts"
@@ -19,7 +20,7 @@ export default async function run({ output, home }: CommandContext, [file = ""]:
     output.say(`Nothing to change: ${file} is in force already.`)
     return
   }
-  // By what the file follows: whether it follows what is here now is the server's question.
+  requireFollows(carried, current.files)
   requireSignatures(requirementsOf(files, change))
   await submitChange(parts, change)
   const changes = describeChange(carried)

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, syml
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
+import { GridError } from "../../core/errors.ts"
 import { encodeKey, lockKey } from "../../crypto/key-file.ts"
 import { signingKeyFromSeed } from "../../crypto/identity.ts"
 import { createKeyFile, KeyRing, readPublicKey, saveKeyFile } from "../../nodes/key-ring.ts"
@@ -104,6 +105,12 @@ test("a new key's file has mode 0600, its public half lies beside it, and neithe
   await assert.rejects(createKeyFile(path, anna, null), { code: "OUTPUT_EXISTS", message: /new\.pub/ })
   assert.equal(readFileSync(join(directory, "new.pub"), "utf8"), `${publicKey}\n`)
   await assert.rejects(createKeyFile(join(directory, "nowhere", "a.key"), anna, null), { code: "USAGE", message: /no directory/ })
+})
+
+test("the file of an unprotected secret key, which looks like a public one, is not taken for it", async () => {
+  const error = await readPublicKey(join(homeKeys, "carla.key")).catch((thrown: unknown) => thrown)
+  assert.ok(error instanceof GridError && error.code === "KEY_INVALID")
+  assert.ok(!error.message.includes(carla.toString("hex")))
 })
 
 test("a public key is taken as digits or as a file, and nothing else is", async () => {

@@ -3,7 +3,7 @@ import { test } from "node:test"
 import type { SiteDocument } from "#core/documents.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "#trust/catalog-file.ts"
 import { rootDigest } from "#trust/catalog.ts"
-import { decodeChange, encodeChange } from "#trust/change-file.ts"
+import { decodeChange, encodeChange, requireFollows } from "#trust/change-file.ts"
 import { applyChange, draftChange, requirementsOf, signChange, type Change, type Edits } from "#trust/change.ts"
 import { documentBytes, fileOf, siteDocumentOf } from "#trust/files.ts"
 import { signMetadata, targetFile, type SignedBody } from "#trust/metadata.ts"
@@ -147,6 +147,27 @@ test("a change that leaves out what came between is refused: the signer would no
     tampered(site, root, { change: { [ROOT_PATH(3)]: null, [ROOT_PATH(4)]: fileOf(root, ROOT_PATH(3)) } }),
     /4\.root\.json is not part of the change/,
   )
+})
+
+test("a change follows what it was drafted against, and not another one of the same version", () => {
+  const here = (edits: Edits): CatalogFiles => changed(site, edits)
+  const carried = decodeChange(encodeChange({ change: revoking, files: site }))
+  requireFollows(carried, site)
+  // A publication or a new root meanwhile is no matter to it.
+  requireFollows(carried, withImages(site, "os:3"))
+  requireFollows(carried, here({ root: (root) => root }))
+  const rolledBack = refusedWith("CATALOG_ROLLBACK", /another change came first/)
+  // Another server took another third version of targets; by versions alone this change would apply there, and let B in again.
+  const elsewhere = changed(rotated, { site: (document) => ({ ...document, revoked: ["bb".repeat(16)] }) })
+  assert.throws(() => requireFollows(carried, elsewhere), rolledBack)
+  assert.throws(() => requireFollows(carried, here({ site: (document) => ({ ...document, revoked: [] }) })), rolledBack)
+  const publishing = decodeChange(encodeChange({ change: publication(site, "os:3", [keys.publisher]), files: site }))
+  requireFollows(publishing, here({ site: (document) => ({ ...document, revoked: [] }) }))
+  assert.throws(() => requireFollows(publishing, withImages(site, "os:4")), rolledBack)
+  const removing = decodeChange(encodeChange({ change: draft(site, { delegations: publishersAre({}) }), files: site }))
+  requireFollows(removing, withImages(site, "os:4"))
+  const rekeying = decodeChange(encodeChange({ change: draft(site, { root: (root) => root }), files: site }))
+  assert.throws(() => requireFollows(rekeying, start), rolledBack)
 })
 
 test("what is out of form is refused, and a change of nothing", () => {
