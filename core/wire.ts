@@ -149,6 +149,19 @@ export const ServerStatus = Type.Object(
     /** How many entries its audit log has, and what does not hold in it; null when all does. */
     audit: Type.Object({ entries: WholeNumber, fault: Type.Union([Type.String({ maxLength: 2_000 }), Type.Null()]) }, strict),
     clockMs: WholeNumber,
+    /** What of the site's signed metadata people should look after (trust/attention.ts). */
+    attention: Type.Array(
+      Type.Object(
+        {
+          about: Type.String({ maxLength: 100 }),
+          code: Type.String({ maxLength: 40 }),
+          detail: Type.String({ maxLength: 1_000 }),
+          atMs: Type.Union([WholeNumber, Type.Null()]),
+        },
+        strict,
+      ),
+      { maxItems: 1_000 },
+    ),
   },
   strict,
 )

@@ -6,6 +6,7 @@ import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import { groupsOf } from "#core/groups.ts"
 import type { ServerStatus } from "#core/wire.ts"
+import { attentionOf } from "#trust/attention.ts"
 import type { Home } from "#member/home.ts"
 import type { RecordChange } from "#member/catalog-keeper.ts"
 import { Member } from "#member/member.ts"
@@ -252,6 +253,7 @@ function statusOf(member: Member, state: ServerState, audit: AuditLog): ServerSt
     layers: state.wholeLayers() as ServerStatus["layers"],
     audit: { entries: audit.entries, fault: audit.fault },
     clockMs: member.clock.nowMs(),
+    attention: attentionOf(catalog, member.clock.nowMs()),
   }
 }
 
