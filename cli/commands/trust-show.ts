@@ -17,7 +17,6 @@ export default async function run(context: CommandContext, _arguments: readonly 
   const { keyIds } = await openKeyRing(home, options)
   const nowMs = systemClock.nowMs()
   const attention = attentionOf(catalog, nowMs)
-  const names = ({ paths }: CatalogRole): string[] => (paths === null ? [] : patternsOfPaths(paths))
   for (const role of catalog.roles) {
     const { name, version, threshold, expiresAtMs } = role
     output.event("role", {
@@ -27,7 +26,7 @@ export default async function run(context: CommandContext, _arguments: readonly 
       keyIds: role.keyIds,
       here: role.keyIds.filter((id) => keyIds.includes(id)),
       expiresAtMs,
-      names: names(role),
+      names: namesOf(role),
     })
   }
   for (const item of attention) output.event("attention", item)
@@ -36,7 +35,7 @@ export default async function run(context: CommandContext, _arguments: readonly 
     ["role", "signs", "keys", "version", "ends"],
     catalog.roles.map((role) => [
       role.name,
-      signs(role, names(role)),
+      signs(role),
       `${role.threshold} of ${role.keyIds.map((id) => id.slice(0, 8) + (keyIds.includes(id) ? "*" : "")).join(" ")}`,
       String(role.version),
       `in ${Math.floor((role.expiresAtMs - nowMs) / DAY_MS)} d`,
@@ -47,7 +46,13 @@ export default async function run(context: CommandContext, _arguments: readonly 
   for (const { code, detail } of attention) output.say(`${code === "one-key" ? "Note" : "ATTENTION"}: ${detail}.`)
 }
 
-function signs({ name, paths }: CatalogRole, names: readonly string[]): string {
-  if (paths !== null) return names.join(" ")
-  return { root: "all other keys", targets: "site document, publishers", snapshot: "versions", timestamp: "freshness" }[name] ?? name
+function namesOf({ paths }: CatalogRole): string[] {
+  return paths === null ? [] : patternsOfPaths(paths)
+}
+
+function signs(role: CatalogRole): string {
+  if (role.paths !== null) return namesOf(role).join(" ")
+  return (
+    { root: "all other keys", targets: "site document, publishers", snapshot: "versions", timestamp: "freshness" }[role.name] ?? role.name
+  )
 }
