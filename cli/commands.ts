@@ -52,6 +52,16 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/site-create.ts"),
   },
   {
+    name: "status",
+    group: SITE,
+    summary: "says what a home is, how fresh what it knows is, and what needs attention",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid status --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/status.ts"),
+  },
+  {
     name: "server run",
     group: SITE,
     summary: "runs the image server of a home until it is told to stop",
