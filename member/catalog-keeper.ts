@@ -2,7 +2,6 @@
  * Keeps the newest catalog that this member has verified, on disk and in the swarm. What is kept only ever moves forward:
  * each candidate is verified against what is trusted already, made durable, and only then used.
  */
-import { createHash } from "node:crypto"
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
 import { applyChange, type Change } from "#trust/change.ts"
@@ -16,23 +15,18 @@ import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import { formatAddress, type Address } from "#core/address.ts"
 import type { Infohash } from "#core/identifiers.ts"
-import { makeTorrent, pieceBytesFor, type Torrent } from "#core/torrent.ts"
 import { CATALOG_BYTES_MAX, routes, type OnlineSecrets } from "#core/wire.ts"
-import { MemoryPieceStore } from "#store/memory-piece-store.ts"
 import type { Dht, PointerItem } from "#swarm/dht.ts"
-import type { Swarm, TorrentSession } from "#swarm/swarm.ts"
+import type { Swarm } from "#swarm/swarm.ts"
 import type { ApiClient } from "./api-client.ts"
-import type { Freshness, Informant, SeqHeard } from "./freshness.ts"
+import { CatalogSwarm } from "./catalog-swarm.ts"
+import { Hearsay, type Freshness, type Informant, type SeqHeard } from "./freshness.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
 import type { ServerDirectory } from "./server-directory.ts"
 
-/** What a catalog's torrent is called; layers have another name. */
-const TORRENT_NAME = "imagegrid-catalog"
 /** Salt of the BEP 46 pointer, so that one key may point to other things later. */
 export const POINTER_SALT = "catalog"
-/** A catalog that was replaced is seeded on for those who are halfway through it. */
-const REPLACED_CATALOGS_SEEDED = 2
 export const FETCH_TIMEOUT_MS = 60_000
 
 export type CatalogKeeperParts = {
@@ -56,13 +50,11 @@ export type RecordChange = (before: CatalogFiles, after: CatalogFiles, from: str
 export class CatalogKeeper {
   readonly #parts: CatalogKeeperParts
   readonly #listeners = new Set<(catalog: Catalog) => void>()
-  /** The newest that each kind of informant spoke of. A pointer is kept apart: its word counts for the key that signed it alone. */
-  readonly #heard = new Map<Informant, SeqHeard>()
-  #pointer: { readonly publicKeyHex: string; readonly seq: number } | null = null
+  readonly #hearsay = new Hearsay()
+  readonly #swarm: CatalogSwarm | null
   #confirmedAtMs: number | null = null
   #catalog: Catalog
   #bytes: Buffer
-  #sessions: TorrentSession[] = []
   /** Changes happen one after another, whoever asks for them. */
   #turn: Promise<unknown> = Promise.resolve()
   readonly #closing = new AbortController()
@@ -71,6 +63,7 @@ export class CatalogKeeper {
 
   private constructor(parts: CatalogKeeperParts, catalog: Catalog, bytes: Buffer) {
     this.#parts = parts
+    this.#swarm = parts.network && new CatalogSwarm(parts.network.swarm)
     this.#catalog = catalog
     this.#bytes = bytes
   }
@@ -111,37 +104,30 @@ export class CatalogKeeper {
   freshness(): Freshness {
     const { seq, expiresAtMs, roles, site } = this.#catalog
     const timestampEndsAtMs = roles.find(({ name }) => name === "timestamp")?.expiresAtMs ?? expiresAtMs
-    const newest = [...this.#heard.values()].reduce<SeqHeard | null>(
-      (high, one) => (high === null || one.seq > high.seq ? one : high),
-      null,
-    )
-    const pointed = this.#pointer?.publicKeyHex === site.pointerKey ? this.#pointer.seq : 0
     return {
       seq,
       signedAtMs: timestampEndsAtMs - defaultLifetimes.timestamp,
       expiresAtMs,
-      newestSeqHeard: newest,
-      newerKnown: pointed > seq ? pointed : null,
+      newestSeqHeard: this.#hearsay.newest(),
+      newerKnown: this.#hearsay.pointedPast(seq, site.pointerKey),
       confirmedAtMs: this.#confirmedAtMs,
     }
   }
 
   /** Notes that somebody spoke of a catalog. */
   heard(word: SeqHeard): void {
-    if (word.seq >= (this.#heard.get(word.by)?.seq ?? 0)) this.#heard.set(word.by, word)
+    this.#hearsay.heard(word)
   }
 
   /** Notes a pointer whose signature holds. */
   heardPointer(item: Pick<PointerItem, "publicKey" | "seq">): void {
     const publicKeyHex = item.publicKey.toString("hex")
-    if (publicKeyHex !== this.#catalog.site.pointerKey) return
-    if (this.#pointer?.publicKeyHex !== publicKeyHex || item.seq > this.#pointer.seq) this.#pointer = { publicKeyHex, seq: item.seq }
-    this.heard({ seq: item.seq, by: "pointer", who: publicKeyHex })
+    if (publicKeyHex === this.#catalog.site.pointerKey) this.#hearsay.pointed({ publicKeyHex, seq: item.seq })
   }
 
   /** Forgets what this informant claimed: it was not so. */
   unheard(by: Informant, who: string): void {
-    if (this.#heard.get(by)?.who === who) this.#heard.delete(by)
+    this.#hearsay.unheard(by, who)
   }
 
   /** Takes a catalog from elsewhere if it is newer than what is kept. Resolves with whether it was. @throws {GridError} CATALOG_* */
@@ -212,7 +198,9 @@ export class CatalogKeeper {
     const fetch = this.#fetching.then(async () => {
       const either = AbortSignal.any([signal, this.#closing.signal])
       either.throwIfAborted()
-      return wanted.seq > this.#catalog.seq && this.consider(await this.#fetchNow(wanted.infohash, peers, either), null)
+      if (wanted.seq <= this.#catalog.seq) return false
+      const bytes = await this.#fetchNow(wanted.infohash, peers, either)
+      return bytes !== null && this.consider(bytes, null)
     })
     this.#fetching = fetch.catch(() => {})
     return fetch
@@ -222,7 +210,7 @@ export class CatalogKeeper {
     this.#closing.abort()
     await this.#fetching
     await this.#turn
-    await Promise.all(this.#sessions.map((session) => session.close()))
+    await this.#swarm?.close()
   }
 
   /** @throws {GridError} SEEDERS_MISSING when the DHT knows nothing newer or nobody has it */
@@ -238,27 +226,12 @@ export class CatalogKeeper {
     await this.fetch(item, this.#parts.directory.contacts("swarm"), signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
   }
 
-  async #fetchNow(infohash: Infohash, peers: readonly Address[], signal: AbortSignal): Promise<Buffer> {
-    const { network } = this.#parts
-    if (network === null) throw new GridError("SEEDERS_MISSING", "the swarm is not open")
-    if (network.swarm.session(infohash) !== null)
-      throw new GridError("CATALOG_INVALID", `${infohash} is here already and is no newer catalog`)
-    const torrent = await network.swarm.fetchTorrent(infohash, { peers, signal })
-    // Else someone who names a layer could have it fetched and closed under a deploy.
-    if (torrent.name !== TORRENT_NAME) throw new GridError("CATALOG_INVALID", `${infohash} is no catalog`)
-    if (torrent.contentBytes > CATALOG_BYTES_MAX) throw new GridError("CATALOG_INVALID", `a catalog of ${torrent.contentBytes} bytes`)
-    if (network.swarm.session(infohash) !== null) return this.#bytes
-    const pieces = new MemoryPieceStore(torrent)
-    const session = network.swarm.join(torrent, pieces)
+  async #fetchNow(infohash: Infohash, peers: readonly Address[], signal: AbortSignal): Promise<Buffer | null> {
+    if (this.#swarm === null) throw new GridError("SEEDERS_MISSING", "the swarm is not open")
     try {
-      session.addPeers(peers)
-      await session.whenComplete(signal)
-      const bytes = Buffer.alloc(torrent.contentBytes)
-      await pieces.read(0, bytes.length, bytes)
-      return bytes
+      return await this.#swarm.fetch(infohash, peers, signal)
     } finally {
-      await session.close()
-      // Where the same catalog was taken from a server meanwhile, this session stood in the way of the one that seeds it.
+      // Where the same catalog was taken from a server meanwhile, the session that fetched stood in the way of the one that seeds it.
       this.#turn = this.#seedAfter(this.#turn).catch((error: unknown) =>
         this.#parts.log.warn({ reason: reasonOf(error) }, "the kept catalog is not seeded"),
       )
@@ -290,9 +263,9 @@ export class CatalogKeeper {
   /** Puts the kept catalog into the swarm and, in a server, points to it. */
   async #seed(): Promise<void> {
     const { network, log } = this.#parts
-    if (network === null) return
-    const infohash = await this.#joinCatalog()
-    network.swarm.setNews({ seq: this.#catalog.seq, infohash })
+    if (network === null || this.#swarm === null) return
+    const infohash = await this.#swarm.seed(this.#bytes)
+    this.#swarm.tell(this.#catalog.seq, infohash)
     const keys = this.#parts.online()?.pointers.map((seed) => signingKeyFromSeed(fromHex(seed))) ?? []
     // A server that has not got the newest key yet leaves the pointing to those who have. Replaced keys go on pointing, for members who were away.
     if (!keys.some(({ publicKeyHex }) => publicKeyHex === this.#catalog.site.pointerKey)) return
@@ -309,31 +282,8 @@ export class CatalogKeeper {
 
   async #seedAfter(turn: Promise<unknown>): Promise<void> {
     await turn
-    if (!this.#closing.signal.aborted) await this.#joinCatalog()
+    if (!this.#closing.signal.aborted) await this.#swarm?.seed(this.#bytes)
   }
-
-  /** Seeds the kept catalog where nobody else has its torrent open here. */
-  async #joinCatalog(): Promise<Infohash> {
-    const torrent = catalogTorrent(this.#bytes)
-    const { network } = this.#parts
-    if (network === null || network.swarm.session(torrent.infohash) !== null) return torrent.infohash
-    this.#sessions.push(network.swarm.join(torrent, MemoryPieceStore.full(torrent, this.#bytes)))
-    while (this.#sessions.length > 1 + REPLACED_CATALOGS_SEEDED) await this.#sessions.shift()?.close()
-    return torrent.infohash
-  }
-}
-
-/** Equal catalogs give equal torrents, whoever makes them. */
-function catalogTorrent(bytes: Buffer): Torrent {
-  const pieceBytes = pieceBytesFor(bytes.length)
-  const digests: Buffer[] = []
-  for (let offset = 0; offset < bytes.length; offset += pieceBytes)
-    digests.push(
-      createHash("sha1")
-        .update(bytes.subarray(offset, offset + pieceBytes))
-        .digest(),
-    )
-  return makeTorrent({ name: TORRENT_NAME, contentBytes: bytes.length, pieceBytes, pieceDigests: Buffer.concat(digests) })
 }
 
 /** The DER certificates of the authorities that a catalog names. */

@@ -22,6 +22,39 @@ export type Freshness = {
   readonly confirmedAtMs: number | null
 }
 
+/** What was said of newer catalogs. */
+export class Hearsay {
+  /** The newest that each kind of informant spoke of. */
+  readonly #heard = new Map<Informant, SeqHeard>()
+  /** Kept apart: a pointer's word counts for the key that signed it alone. */
+  #pointer: { readonly publicKeyHex: string; readonly seq: number } | null = null
+
+  heard(word: SeqHeard): void {
+    if (word.seq >= (this.#heard.get(word.by)?.seq ?? 0)) this.#heard.set(word.by, word)
+  }
+
+  /** A pointer by the site's pointer key of now, whose signature holds. */
+  pointed(pointer: { readonly publicKeyHex: string; readonly seq: number }): void {
+    if (this.#pointer?.publicKeyHex !== pointer.publicKeyHex || pointer.seq > this.#pointer.seq) this.#pointer = pointer
+    this.heard({ seq: pointer.seq, by: "pointer", who: pointer.publicKeyHex })
+  }
+
+  /** Forgets what this informant claimed: it was not so. */
+  unheard(by: Informant, who: string): void {
+    if (this.#heard.get(by)?.who === who) this.#heard.delete(by)
+  }
+
+  newest(): SeqHeard | null {
+    const words = [...this.#heard.values()]
+    return words.reduce<SeqHeard | null>((high, one) => (high === null || one.seq > high.seq ? one : high), null)
+  }
+
+  /** The seq that this key's pointer names, where it is higher than `seq`; else null. */
+  pointedPast(seq: number, pointerKey: string): number | null {
+    return this.#pointer?.publicKeyHex === pointerKey && this.#pointer.seq > seq ? this.#pointer.seq : null
+  }
+}
+
 const HOUR_MS = 3_600_000
 /** A view that no signing server confirmed is called old from this age on. */
 const OLD_UNCONFIRMED_MS = HOUR_MS

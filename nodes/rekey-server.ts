@@ -8,7 +8,7 @@ import { storedCatalog } from "#member/stored-catalog.ts"
 import { authorityOf } from "./authority.ts"
 import { askFellows } from "./fellows.ts"
 import { issueMemberCertificate, rekeyClaim, replaced } from "./issuer.ts"
-import { renewBeforeStart } from "./server.ts"
+import { renewBeforeStart } from "./own-certificate.ts"
 import { ServerState } from "./state.ts"
 
 /**

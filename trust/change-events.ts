@@ -27,7 +27,27 @@ const ROOT_ROLES = ["root", "targets", "snapshot", "timestamp"] as const
 
 /** @param before, after verified both. Fresh timestamps and snapshots, which servers sign by themselves, are no events. */
 export function eventsOf(before: CatalogFiles, after: CatalogFiles): ChangeEvent[] {
-  return [...rootEvents(before, after), ...targetsEvents(before, after), ...publisherEvents(before, after)]
+  return [
+    ...displacedEvents(before, after),
+    ...rootEvents(before, after),
+    ...targetsEvents(before, after),
+    ...publisherEvents(before, after),
+  ]
+}
+
+/** Two servers took changes of one role at the same moment, and this one's is gone (merge.ts): people have to make it again. */
+function displacedEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent[] {
+  const publishers = targetsOf(after).delegations.roles.map(({ name }) => name)
+  return ["targets", ...publishers].flatMap((role) => {
+    const path = METADATA_PATH(role)
+    const [was, is] = [before.get(path), after.get(path)]
+    if (was === undefined || is === undefined || was.equals(is)) return []
+    const kind = role === "targets" ? "targets" : "publisher"
+    const [old, now] = [readSigned(kind, was, role), readSigned(kind, is, role)]
+    if (old.signed.version !== now.signed.version || sameBody(old.signed, now.signed)) return []
+    const makers = old.signatures.map(({ keyid }) => keyid)
+    return [{ event: "displaced", what: { role, version: now.signed.version }, signedBy: makers }]
+  })
 }
 
 function rootEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent[] {

@@ -3,7 +3,7 @@ import { GridError } from "#core/errors.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { rootDigest } from "./catalog.ts"
 import { maySign } from "./delegation.ts"
-import { countRoots, fileOf, newestRoot, publisherFileOf } from "./files.ts"
+import { countRoots, fileOf, newestRoot, publisherFileOf, siteDocumentOf } from "./files.ts"
 import { defaultLifetimes } from "./lifetimes.ts"
 import { digestOf, readMetadata, readSigned, tufTime, validSigners, type SignedBody } from "./metadata.ts"
 import { onlineBodies, onlineKeysOf, signOnline, type OnlineBodies, type OnlineSeeds, type SnapshotMeta } from "./online-roles.ts"
@@ -19,12 +19,12 @@ export type CatalogMerge = {
 
 /**
  * The longer chain of roots is taken, and of every other role the higher version that the merged roots and delegations still bear out:
- * what a replaced key or a removed publisher signed falls away. Where two such files of one version differ, the one with the greater
- * digest stands. If one side has all of that it comes back as it is. Else a higher snapshot and timestamp are signed, and every server
+ * what a replaced key or a removed publisher signed falls away. Where two such files of one version differ, the site document that revokes
+ * more stands, and else the one with the greater digest. If one side has all of that it comes back as it is. Else a higher snapshot and timestamp are signed, and every server
  * that merges the same two gets the same bytes, so that servers agree at once instead of signing past each other for ever.
  *
  * Two changes of one role that two servers took under the same version can't both stay: only the role's own keys could sign their
- * union. Whoever made the one that is gone sees it missing and makes it again.
+ * union. The servers that had the one that is gone say so (change-events.ts, "displaced"), and its maker makes it again.
  * @throws {GridError} CATALOG_INVALID when the two are of different sites or roots; KEY_MISSING when a union is to be signed and the keys
  * are not here
  */
@@ -105,7 +105,10 @@ function isAhead(side: CatalogFiles, other: CatalogFiles, role: string): boolean
   const kind = role === "targets" ? "targets" : "publisher"
   const [a, b] = [fileOf(side, METADATA_PATH(role)), fileOf(other, METADATA_PATH(role))]
   const ahead = readMetadata(kind, a, role).version - readMetadata(kind, b, role).version
-  return ahead === 0 ? digestOf(a) > digestOf(b) : ahead > 0
+  if (ahead !== 0) return ahead > 0
+  // A revocation must not be lost to a change that somebody else made at the same moment.
+  const revokes = kind === "targets" ? siteDocumentOf(side).revoked.length - siteDocumentOf(other).revoked.length : 0
+  return revokes === 0 ? digestOf(a) > digestOf(b) : revokes > 0
 }
 
 function isSigned(

@@ -198,3 +198,28 @@ test("a field of the site document that nobody thought of is named all the same"
   ])
   assert.ok(after.has(METADATA_PATH("targets")))
 })
+
+test("a change that another one of the same moment displaced is told, with its own signers", () => {
+  const [a, b] = [A, B].map((id) => withSite(base, () => ({ revoked: [id] })))
+  const [mine, theirs] = [a ?? assert.fail(), b ?? assert.fail()]
+  const displaced = eventsOf(mine, theirs).filter(({ event }) => event === "displaced")
+  assert.deepEqual(displaced, [{ event: "displaced", what: { role: "targets", version: 2 }, signedBy: [keyIdOfSeed(keys.targets)] }])
+  const [left, right] = [withImages(base, "left:1"), withImages(base, "right:1")]
+  assert.deepEqual(
+    eventsOf(left, right).map(({ event, what }) => [event, what]),
+    [
+      ["displaced", { role: "publisher", version: 3 }],
+      ["published", { image: "right:1", publisher: "publisher" }],
+      ["withdrawn", { image: "left:1" }],
+    ],
+  )
+  const none = (before: CatalogFiles, after: CatalogFiles) => eventsOf(before, after).every(({ event }) => event !== "displaced")
+  assert.ok(
+    none(base, mine) &&
+      none(base, left) &&
+      none(
+        mine,
+        withSite(mine, () => ({ revoked: [A, B] })),
+      ),
+  )
+})

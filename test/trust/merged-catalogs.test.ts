@@ -5,10 +5,12 @@ import { openCatalog } from "#trust/catalog.ts"
 import { createRepository } from "#trust/create-repository.ts"
 import { mergeCatalogs } from "#trust/merge.ts"
 import { refreshTimestamp } from "#trust/online-roles.ts"
+import { changed, published as publish, publishersAre } from "./administrators.ts"
 import {
   bodyOf,
   DAY_MS,
   forge,
+  keys,
   keysOf,
   listTarget,
   newRepository,
@@ -119,4 +121,28 @@ test("a newer site document is taken, beside a publication that its side had not
   const revoking = forge(base, { bodies: { targets }, documents: { "site.json": document } })
   const catalog = open(merge(withImages(base, "debian:2"), revoking))
   assert.deepEqual([catalog.site.revoked.length, catalog.images.size], [1, 2])
+})
+
+test("of two changes of the site made at once the one that revokes stays, whatever their digests", () => {
+  const id = "ab".repeat(16)
+  const revoking = changed(base, { site: (site) => ({ ...site, revoked: [...site.revoked, id] }) })
+  for (let group = 0; group < 8; group++) {
+    const grouping = changed(base, {
+      site: (site) => ({
+        ...site,
+        groups: [...site.groups, { ...site.groups[0], name: `group-${group}` } as (typeof site.groups)[number]],
+      }),
+    })
+    assert.deepEqual(open(merge(revoking, grouping)).site.revoked, [id])
+    assert.deepEqual(open(merge(grouping, revoking)).site.revoked, [id])
+  }
+})
+
+test("a publisher's names were narrowed here while it published outside them there: that publication goes, what it may keep stays", () => {
+  const wide = changed(newRepository(), { delegations: publishersAre({ publisher: { seeds: [keys.publisher], pattern: "hpc/*" } }) })
+  const start = publish(wide, "hpc/tools:1")
+  const narrowed = changed(start, { delegations: publishersAre({ publisher: { seeds: [keys.publisher], pattern: "hpc/tools" } }) })
+  const outside = publish(publish(start, "hpc/other:1"), "hpc/tools:2")
+  for (const merged of [merge(narrowed, outside), merge(outside, narrowed)])
+    assert.deepEqual([...openCatalog(merged, { trusted: narrowed }, startMs).images.keys()], ["hpc/tools:1"])
 })
