@@ -1,7 +1,9 @@
-/** The catalog for commands that only show: the newest that a server gives within seconds, else the one kept in the home. */
+/** The catalogs for commands that only show: the newest that a server gives within seconds, else the one kept in the home. */
 import { systemClock } from "#core/clock.ts"
 import type { Catalog } from "#trust/catalog.ts"
+import { FederatedCatalogs } from "#member/federated-catalogs.ts"
 import type { Home } from "#member/home.ts"
+import type { ImageSources } from "#member/image-sources.ts"
 import { silentLog } from "#member/log.ts"
 import type { Freshness } from "#member/freshness.ts"
 import { Member } from "#member/member.ts"
@@ -10,6 +12,11 @@ import type { CommandContext } from "./command.ts"
 import { tellFreshness } from "./tell-freshness.ts"
 
 const REFRESH_TIMEOUT_MS = 5_000
+
+export async function imagesToShow(home: Home, context: Pick<CommandContext, "output" | "signal">): Promise<ImageSources> {
+  const own = await catalogToShow(home, context)
+  return { own, federated: await FederatedCatalogs.open({ home, clock: systemClock, log: silentLog, own: () => own }) }
+}
 
 export async function catalogToShow(home: Home, context: Pick<CommandContext, "output" | "signal">): Promise<Catalog> {
   const { output, signal } = context
@@ -40,6 +47,7 @@ async function newestFromServers(
     const member = await Member.start({ home, clock: systemClock, log: silentLog }, { network: "api-only" })
     try {
       const { answers } = await member.catalogs.refresh(signal)
+      await member.federation.refresh(signal)
       return { answers, catalog: member.catalogs.catalog, freshness: member.catalogs.freshness() }
     } finally {
       await member.close()

@@ -20,6 +20,7 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   const member = await Member.start({ home, clock: systemClock, log })
   try {
     const { answers, failures } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
+    await member.federation.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
     if (answers === 0) {
       // A server that did not admit this member says more than one that is down.
       const telling = failures.find((failure) => failure instanceof GridError && failure.code.startsWith("CERTIFICATE_")) ?? failures[0]

@@ -18,6 +18,7 @@ const api: CommandOption = { flags: "--api <HOST:PORT>", description: "listen he
 const changeFile: CommandArgument = { name: "FILE", description: "the change's file", required: true }
 
 const SITE = "Make and run a site"
+const GRID = "Work with other sites"
 const TRUST = "Sign for a site"
 const MEMBERS = "Let machines in"
 const KEYS = "Replace keys"
@@ -86,6 +87,57 @@ export const commands: readonly CommandSpec[] = [
     exitNotes: "With --verify 65 (AUDIT_BROKEN) when the log was changed or cut.",
     home: "needed",
     load: () => import("./commands/audit.ts"),
+  },
+  {
+    name: "federate invite",
+    group: GRID,
+    summary: "writes down what another site needs to agree with this one",
+    arguments: [{ name: "FILE", description: "the new file; it is no secret", required: true }],
+    options: [],
+    examples: ["imagegrid federate invite lab.offer --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/federate-invite.ts"),
+  },
+  {
+    name: "federate accept",
+    group: GRID,
+    summary: "agrees with another site on what each may have of the other, or changes that",
+    arguments: [{ name: "FILE", description: "what 'federate invite' wrote at the other site", required: true }],
+    options: [
+      {
+        flags: "--shares <PATTERN...>",
+        description: "images of this site that the other's members may mirror and deploy, such as 'rhel*'",
+      },
+      { flags: "--mirrors <PATTERN...>", description: "images of the other site that this site's servers keep copies of" },
+      { flags: "--yes", description: "the root digest was compared: don't ask" },
+      ...signing,
+    ],
+    examples: ["imagegrid federate accept cineca.offer --shares 'debian*' --mirrors 'rhel*' --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/federate-accept.ts"),
+  },
+  {
+    name: "federate list",
+    group: GRID,
+    summary: "lists the sites that this one has agreements with, and how they stand",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid federate list --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/federate-list.ts"),
+  },
+  {
+    name: "federate remove",
+    group: GRID,
+    summary: "ends an agreement with another site, and says what stays behind",
+    arguments: [{ name: "SITE", description: "the other site's name", required: true }],
+    options: [
+      { flags: "--forget", description: "take it out of the document, and don't even let its servers read that it has ended" },
+      ...signing,
+    ],
+    examples: ["imagegrid federate remove cineca --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/federate-remove.ts"),
   },
   {
     name: "trust key",

@@ -1,11 +1,19 @@
 /** Values of options and arguments, from text. */
 import { GridError } from "#core/errors.ts"
-import { groupName, memberId, type GroupName, type MemberId } from "#core/identifiers.ts"
+import { granteeName, groupName, memberId, type GroupName, type MemberId } from "#core/identifiers.ts"
 
 /** Reads `A,B` and the same option given again; each group once. @throws {GridError} NAME_INVALID */
 export function groupNames(given: readonly string[]): GroupName[] {
-  const words = given.flatMap((text) => text.split(",")).filter((word) => word !== "")
-  return [...new Set(words.map((word) => groupName(word)))]
+  return [...new Set(wordsOf(given).map((word) => groupName(word)))]
+}
+
+/** The same, of groups of other sites too. @throws {GridError} NAME_INVALID */
+export function granteeNames(given: readonly string[]): string[] {
+  return [...new Set(wordsOf(given).map((word) => granteeName(word)))]
+}
+
+function wordsOf(given: readonly string[]): string[] {
+  return given.flatMap((text) => text.split(",")).filter((word) => word !== "")
 }
 
 /** Reads members' ids. @throws {GridError} NAME_INVALID */

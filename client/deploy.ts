@@ -14,8 +14,9 @@ import { decodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.t
 import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, type ImageName, type ImageVersion } from "#core/identifiers.ts"
+import { formatImageRef, type ImageQuery } from "#core/identifiers.ts"
 import { pieceBytesAt } from "#core/torrent.ts"
+import { findImage, requireFresh } from "#member/image-sources.ts"
 import { openLayerSession } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
@@ -24,7 +25,7 @@ import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { requireCurrentPublisher } from "#trust/catalog.ts"
-import { findImage, requireImageIdentity } from "./open-image.ts"
+import { requireImageIdentity } from "./open-image.ts"
 import { seedUntil } from "./seed-until.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
 
@@ -32,6 +33,7 @@ export type DeployPhase = "download" | "unpack" | "verify" | "seed"
 export type DeployEvent =
   | {
       readonly event: "resolved"
+      readonly site: string
       readonly name: string
       readonly version: string
       readonly sealedBytes: number
@@ -63,7 +65,7 @@ export type DeployEvent =
   | { readonly event: "left"; readonly atMs: number; readonly uploadedBytes: number; readonly why: string }
 
 export type DeployOptions = {
-  readonly query: { readonly name: ImageName; readonly version: ImageVersion | null }
+  readonly query: ImageQuery
   readonly target: string
   readonly stage: string | null
   readonly seedUntil: SeedUntil
@@ -82,10 +84,10 @@ const DIFFERENCES_SHOWN = 10
 /** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, DEVICE_FORBIDDEN, TARGET_*, DISK_FULL, SEEDERS_MISSING, CATALOG_EXPIRED, TREE_DIFFERS, INTERRUPTED */
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member, emit, signal } = parts
-  const catalog = member.catalogs.requireFresh()
-  const manifest = findImage(catalog, options.query)
-  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
-  const identity = requireImageIdentity(member.home.site, catalog, manifest, member.secrets)
+  const image = findImage(member.images, options.query)
+  const { manifest } = image
+  requireCurrentPublisher(requireFresh(image.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
+  const identity = requireImageIdentity(image, { site: member.home.site, secrets: member.secrets })
   const full = layerOf(manifest, "full")
 
   const target = await claimTarget(parts, manifest, options)
@@ -102,13 +104,14 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
   try {
     emit({
       event: "resolved",
+      site: manifest.site,
       name: manifest.name,
       version: manifest.version,
       sealedBytes: full.sealedBytes,
       contentBytes: full.contentBytes,
       stage: target.record.stage,
     })
-    const session = await patiently(parts, () => openLayerSession(member, full, store, signal))
+    const session = await patiently(parts, () => openLayerSession(member, { manifest, layer: full }, store, signal))
     // Nothing came yet: a session takes its first piece when this function waits next.
     const heldBefore = heldBytes(session.torrent, session.pieces)
     emit({ event: "download-started", atMs: member.clock.nowMs(), heldBytes: heldBefore })
@@ -176,6 +179,7 @@ async function claimTarget(
     target: await realpath(wanted),
     device: String(device),
     inode: String(inode),
+    site: manifest.site,
     name: manifest.name,
     version: manifest.version,
     fullInfohash: full.infohash,
@@ -197,7 +201,7 @@ async function stageFor(parts: DeployParts, full: Layer, target: string, wanted:
 /** The index is small and lives in the home, so that `verify` needs no network. */
 async function fetchIndex(parts: DeployParts, manifest: Manifest, identity: string): Promise<TreeIndex> {
   const layer = layerOf(manifest, "index")
-  const session = await patiently(parts, () => openLayerSession(parts.member, layer, parts.member.layers, parts.signal))
+  const session = await patiently(parts, () => openLayerSession(parts.member, { manifest, layer }, parts.member.layers, parts.signal))
   await session.whenComplete(parts.signal)
   return openIndex(session, layer, identity, parts.signal)
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import { Type, type Static } from "typebox"
-import { Hex20, WholeNumber } from "#core/documents.ts"
+import { Hex20, Label, WholeNumber } from "#core/documents.ts"
 import { reader } from "#core/schema.ts"
 import type { Home } from "#member/home.ts"
 
@@ -17,6 +17,8 @@ const DeploymentRecord = Type.Object(
     target: Path,
     device: Type.String({ pattern: "^\\d{1,20}$" }),
     inode: Type.String({ pattern: "^\\d{1,20}$" }),
+    /** That published the image. */
+    site: Label,
     name: Type.String({ maxLength: 128 }),
     version: Type.String({ maxLength: 64 }),
     fullInfohash: Hex20,

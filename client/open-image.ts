@@ -1,30 +1,26 @@
-/** Which image is meant, and whether this member may open it: both decided from the catalog, before a byte is downloaded. */
-import { openGrant } from "#crypto/grant.ts"
-import { resolveImage, type Catalog } from "#trust/catalog.ts"
-import type { Manifest } from "#core/documents.ts"
-import { GridError } from "#core/errors.ts"
-import { formatImageRef, type ImageName, type ImageVersion, type SiteName } from "#core/identifiers.ts"
+/** Whether this member may open an image: decided from its catalog, before a byte is downloaded. */
+import { openGrant, type GroupSecret } from "#crypto/grant.ts"
 import { refOf } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { formatImageRef } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
+import { formatImage, type FoundImage } from "#member/image-sources.ts"
 
-/** @throws {GridError} IMAGE_UNKNOWN */
-export function findImage(catalog: Catalog, query: { readonly name: ImageName; readonly version: ImageVersion | null }): Manifest {
-  return resolveImage(catalog, query)
-}
+/** A member as far as opening is concerned. */
+export type Opener = { readonly site: string; readonly secrets: Pick<MemberSecrets, "groups"> }
 
 /** The image's age identity, or null when no grant to this member's groups opens it. */
-export function imageIdentity(site: SiteName, catalog: Catalog, manifest: Manifest, secrets: MemberSecrets): string | null {
+export function imageIdentity({ catalog, manifest }: FoundImage, opener: Opener): string | null {
   const grants = catalog.grants.get(formatImageRef(refOf(manifest)))
-  return grants === undefined ? null : openGrant(site, grants, secrets.groups)
+  return grants === undefined ? null : openGrant(manifest.site, grants, groupsAsGranted(opener, manifest.site))
 }
 
 /** @throws {GridError} GRANT_MISSING, saying who may */
-export function requireImageIdentity(site: SiteName, catalog: Catalog, manifest: Manifest, secrets: MemberSecrets): string {
-  const identity = imageIdentity(site, catalog, manifest, secrets)
+export function requireImageIdentity(image: FoundImage, opener: Opener): string {
+  const identity = imageIdentity(image, opener)
   if (identity !== null) return identity
-  const ref = formatImageRef(refOf(manifest))
-  const may = new Set(granteesOf(catalog, manifest).map(({ group }) => group))
-  const mine = new Set(secrets.groups.map(({ name }) => name))
+  const may = new Set(granteesOf(image).map(({ group }) => group))
+  const mine = new Set(groupsAsGranted(opener, image.manifest.site).map(({ name }) => name))
   const [lost] = may.intersection(mine)
   const advice =
     lost === undefined
@@ -32,26 +28,33 @@ export function requireImageIdentity(site: SiteName, catalog: Catalog, manifest:
       : `It was sealed to another key of ${lost} than this member has: it was removed from the group, or has reached no server since`
   throw new GridError(
     "GRANT_MISSING",
-    `${ref} is granted to: ${[...may].join(", ") || "nobody"}; this member's groups: ${[...mine].join(", ") || "none"}. ${advice}`,
+    `${formatImage(image.manifest, opener.site)} is granted to: ${[...may].join(", ") || "nobody"}; this member's groups: ${[...mine].join(", ") || "none"}. ${advice}`,
   )
 }
 
 export type Grantee = {
+  /** `GROUP`, or `SITE/GROUP` of another site. */
   readonly group: string
   /** Of the group's key, to which the grant is sealed. */
   readonly generation: number
-  /** Whether that is the group's newest; members who joined or stayed since a removal hold the older ones too. */
-  readonly current: boolean
+  /** Whether that is the group's newest; members who joined or stayed since a removal hold the older ones too. Null where another site knows. */
+  readonly current: boolean | null
   /** Who is in the group beside those whose invites said so, and who is not, by their ids. */
   readonly added: readonly string[]
   readonly removed: readonly string[]
 }
 
-/** The groups that an image is granted to, and what the site says of who is in them. */
-export function granteesOf(catalog: Catalog, manifest: Manifest): Grantee[] {
+/** The groups that an image is granted to, and what its site says of who is in them. */
+export function granteesOf({ catalog, manifest }: FoundImage): Grantee[] {
   const grants = catalog.grants.get(formatImageRef(refOf(manifest)))?.grants ?? []
   return grants.map(({ group: name, generation }) => {
+    if (name.includes("/")) return { group: name, generation, current: null, added: [], removed: [] }
     const group = catalog.site.groups.find((one) => one.name === name)
     return { group: name, generation, current: group?.generation === generation, added: group?.added ?? [], removed: group?.removed ?? [] }
   })
+}
+
+/** This member's groups, as a site that may be another names them in its grants. */
+function groupsAsGranted({ site, secrets }: Opener, granting: string): readonly GroupSecret[] {
+  return site === granting ? secrets.groups : secrets.groups.map((group) => ({ ...group, name: `${site}/${group.name}` }))
 }

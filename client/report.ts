@@ -1,12 +1,10 @@
 /** Tells a server how a deploy ended, for its audit log. At best: a deploy neither fails nor waits long because nobody would hear it. */
 import { GridError } from "#core/errors.ts"
-import { refOf } from "#core/documents.ts"
-import { formatImageRef } from "#core/identifiers.ts"
 import { routes, type DeployReport } from "#core/wire.ts"
+import { findImage, formatImage, requireFresh } from "#member/image-sources.ts"
 import type { Member } from "#member/member.ts"
 import type { DeploymentRecord } from "./deployment-record.ts"
 import { deployImage, type DeployEvent, type DeployOptions, type DeployParts } from "./deploy.ts"
-import { findImage } from "./open-image.ts"
 
 /** One after another, until one has taken it. */
 const SERVERS_ASKED_MAX = 3
@@ -15,7 +13,9 @@ const ANSWER_TIMEOUT_MS = 2_000
 /** As `deployImage`, and reports that the image is good, or why it is not. A run that was told to stop reports nothing: it can be gone on with. */
 export async function deployAndReport(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member } = parts
-  const image = formatImageRef(refOf(findImage(member.catalogs.requireFresh(), options.query)))
+  const found = findImage(member.images, options.query)
+  requireFresh(found.catalog, member.clock.nowMs())
+  const image = formatImage(found.manifest, member.home.site)
   const startedMs = member.clock.nowMs()
   let traffic: Pick<DeployReport, "bytes" | "fromServers" | "fromClients"> = {}
   const sent: Promise<void>[] = []

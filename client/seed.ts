@@ -1,8 +1,7 @@
 /** Goes on seeding what this client holds: staged layers and indexes of earlier deployments, and the catalog. */
 import { access } from "node:fs/promises"
 import { GridError } from "#core/errors.ts"
-import type { Layer } from "#core/documents.ts"
-import { openLayerSession } from "#member/layer-session.ts"
+import { openLayerSession, type ImageLayer } from "#member/layer-session.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { listDeployments } from "./deployment-record.ts"
@@ -17,8 +16,10 @@ export type SeedParts = Parameters<typeof seedUntil>[0] & {
 export async function seedHeld(parts: SeedParts): Promise<{ readonly uploadedBytes: number; readonly why: string }> {
   const { member } = parts
   await using stack = new AsyncDisposableStack()
-  const known = new Map<string, Layer>()
-  for (const manifest of member.catalogs.catalog.images.values()) for (const layer of manifest.layers) known.set(layer.infohash, layer)
+  const known = new Map<string, ImageLayer>()
+  const catalogs = [member.catalogs.catalog, ...member.federation.catalogs.sites().flatMap(({ catalog }) => catalog ?? [])]
+  for (const { images } of catalogs)
+    for (const manifest of images.values()) for (const layer of manifest.layers) known.set(layer.infohash, { manifest, layer })
   const stores = [member.layers]
   const passedOver: string[] = []
   for (const stage of new Set((await listDeployments(member.home)).map((record) => record.stage))) {

@@ -3,14 +3,17 @@ import { realpath } from "node:fs/promises"
 import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
 import { layerOf, type Manifest } from "#core/documents.ts"
-import { imageName, imageVersion } from "#core/identifiers.ts"
+import { imageQuery } from "#core/identifiers.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Home } from "#member/home.ts"
+import { FederatedCatalogs } from "#member/federated-catalogs.ts"
+import { findImage, type FoundImage } from "#member/image-sources.ts"
+import { silentLog } from "#member/log.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { openIndex } from "./deploy.ts"
-import { readDeployment } from "./deployment-record.ts"
-import { findImage, requireImageIdentity } from "./open-image.ts"
+import { readDeployment, type DeploymentRecord } from "./deployment-record.ts"
+import { requireImageIdentity } from "./open-image.ts"
 
 export type VerifyParts = {
   readonly home: Home
@@ -28,14 +31,14 @@ export type Verdict = {
 
 /** @throws {GridError} TARGET_UNSUITABLE when this client never deployed there, SEEDERS_MISSING when the index is not held */
 export async function verifyTarget(parts: VerifyParts, target: string): Promise<Verdict> {
-  const { home, clock, signal, onProgress } = parts
+  const { home, signal, onProgress } = parts
   const directory = await realTarget(target)
   const record = await readDeployment(home, directory)
   if (record === null)
     throw new GridError("TARGET_UNSUITABLE", `${directory} was not deployed from ${home.directory}; name the home that did`)
-  const { catalog } = await storedCatalog(home, clock.nowMs())
-  const manifest = findImage(catalog, { name: imageName(record.name), version: imageVersion(record.version) })
-  const identity = requireImageIdentity(home.site, catalog, manifest, await home.secrets())
+  const image = await imageOf(parts, record)
+  const { manifest } = image
+  const identity = requireImageIdentity(image, { site: home.site, secrets: await home.secrets() })
   const layer = layerOf(manifest, "index")
   const layers = await LayerStore.open(home.path("layers"))
   try {
@@ -53,6 +56,14 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
   } finally {
     await layers.close()
   }
+}
+
+/** From what this home keeps. */
+async function imageOf({ home, clock }: VerifyParts, { site, name, version }: DeploymentRecord): Promise<FoundImage> {
+  const { catalog: own } = await storedCatalog(home, clock.nowMs())
+  const federated = await FederatedCatalogs.open({ home, clock, log: silentLog, own: () => own })
+  const of = site === home.site ? "" : `${site}/`
+  return findImage({ own, federated }, imageQuery(`${of}${name}:${version}`))
 }
 
 async function realTarget(target: string): Promise<string> {

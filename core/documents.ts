@@ -6,6 +6,7 @@ import { Type, type Static } from "typebox"
 import type { Infohash, ImageName, ImageRef, ImageVersion, Sha256 } from "./identifiers.ts"
 import { imageName, imageVersion } from "./identifiers.ts"
 import { GridError } from "./errors.ts"
+import { NAME_PATTERN_LENGTH_MAX, namePattern } from "./name-patterns.ts"
 import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "./torrent.ts"
 import { reader } from "./schema.ts"
 
@@ -55,7 +56,8 @@ export type Manifest = Static<typeof Manifest>
 /** Permission for one group to open one image version: the image identity, sealed to the group's key. */
 export const Grant = Type.Object(
   {
-    group: Label,
+    /** `GROUP` of the own site, or `SITE/GROUP` of another. */
+    group: Type.String({ pattern: "^([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}$" }),
     generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     /** crypto/sealed-box.ts over crypto/grant.ts's plaintext, which names site, image and group again. */
     sealed: Base64(2_000),
@@ -75,6 +77,36 @@ export const Grants = Type.Object(
   { additionalProperties: false },
 )
 export type Grants = Static<typeof Grants>
+
+/** HOST:PORT (core/address.ts). */
+export const WireAddress = Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]*:[0-9]{1,5}$", maxLength: 260 })
+/** Of image names (core/name-patterns.ts). */
+const NamePatterns = Type.Array(Type.String({ pattern: "^[a-z0-9*][a-z0-9._*/-]*$", maxLength: NAME_PATTERN_LENGTH_MAX }), { maxItems: 64 })
+
+/** What one site grants another and wants of it. It counts while both sites' documents name each other (core/federation.ts). */
+export const Agreement = Type.Object(
+  {
+    /** The other site. */
+    site: Label,
+    /** SHA-256 of its first root metadata: what all trust in it starts from. */
+    rootDigest: Digest,
+    /** DER of its authorities as of the agreement, base64: to reach it before its own document is here. */
+    authorities: Type.Array(Base64(4_000), { minItems: 1, maxItems: 16 }),
+    /** Where some of its servers answered at the time of the agreement. */
+    servers: Type.Array(Type.Object({ api: WireAddress, swarm: WireAddress, dht: WireAddress }, { additionalProperties: false }), {
+      minItems: 1,
+      maxItems: 16,
+    }),
+    /** Images of this site that the other's members may mirror and deploy. */
+    shares: NamePatterns,
+    /** Images of the other site that this one's servers keep copies of. */
+    mirrors: NamePatterns,
+    /** Unix ms when this site ended it; null while it stands. The other site's servers may still come to read that. */
+    endedAtMs: Type.Union([WholeNumber, Type.Null()]),
+  },
+  { additionalProperties: false },
+)
+export type Agreement = Static<typeof Agreement>
 
 export const SiteDocument = Type.Object(
   {
@@ -103,6 +135,8 @@ export const SiteDocument = Type.Object(
     networkKeys: Type.Array(Hex32, { minItems: 1, maxItems: 4 }),
     /** Members and invites that are refused, whatever their certificates say. */
     revoked: Type.Array(Hex16, { maxItems: 100_000 }),
+    /** Each other site once. */
+    federation: Type.Array(Agreement, { maxItems: 64 }),
   },
   { additionalProperties: false },
 )
@@ -110,7 +144,17 @@ export type SiteDocument = Static<typeof SiteDocument>
 
 const manifestShape = reader(Manifest, "MANIFEST_INVALID", "manifest")
 const grantsShape = reader(Grants, "MANIFEST_INVALID", "grants")
-export const readSiteDocument = reader(SiteDocument, "CATALOG_INVALID", "site document")
+const siteShape = reader(SiteDocument, "CATALOG_INVALID", "site document")
+
+/** @throws {GridError} CATALOG_INVALID, NAME_INVALID */
+export function readSiteDocument(value: unknown): SiteDocument {
+  const document = siteShape(value)
+  const sites = document.federation.map(({ site }) => site)
+  if (new Set([...sites, document.site]).size !== sites.length + 1)
+    throw new GridError("CATALOG_INVALID", "the site document names a site twice, or itself, in its federation")
+  for (const { shares, mirrors } of document.federation) for (const pattern of [...shares, ...mirrors]) namePattern(pattern)
+  return document
+}
 
 /** @throws {GridError} MANIFEST_INVALID, NAME_INVALID */
 export function readManifest(value: unknown): Manifest {

@@ -80,6 +80,7 @@ export const refusals = {
   SEEDERS_MISSING: { meaning: "nobody who holds these bytes could be reached", exit: "unavailable" },
   SERVERS_UNREACHABLE: { meaning: "no server of the site answered", exit: "unavailable" },
   SIGNATURES_MISSING: { meaning: "a change of signed metadata lacks signatures", exit: "permission" },
+  SITE_UNKNOWN: { meaning: "this site has no agreement in force with that one", exit: "input" },
   SOURCE_MISSING: { meaning: "the directory to publish does not exist or can't be read", exit: "input" },
   STATE_DAMAGED: { meaning: "a state file of this home is damaged", exit: "configuration" },
   TARGET_NOT_EMPTY: { meaning: "the target directory is not empty", exit: "output" },

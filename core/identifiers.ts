@@ -10,6 +10,8 @@ export type SiteName = Checked<string, "SiteName">
 export type GroupName = Checked<string, "GroupName">
 /** An image's name: 1 to 4 segments joined by "/", each of `[a-z0-9._-]` and led by a letter or digit; 128 characters at most. */
 export type ImageName = Checked<string, "ImageName">
+/** An image's name as a person asks for it: that of an image, with a site's name before it or not. */
+export type QueriedName = Checked<string, "QueriedName">
 /** An image's version: `[a-z0-9._-]`, led by a letter or digit; 64 characters at most. */
 export type ImageVersion = Checked<string, "ImageVersion">
 /** A member's id: the first 16 bytes of the SHA-256 of its Ed25519 public key, as 32 hex digits. */
@@ -19,7 +21,7 @@ export type Sha256 = Checked<string, "Sha256">
 /** A BitTorrent v1 infohash (BEP 3): SHA-1 of the bencoded info dictionary, as 40 lower-case hex digits. */
 export type Infohash = Checked<string, "Infohash">
 
-/** One version of one image of the own site. */
+/** One version of one image, of a site that the context tells. */
 export type ImageRef = { readonly name: ImageName; readonly version: ImageVersion }
 
 const LABEL = /^[a-z0-9][a-z0-9-]{0,62}$/
@@ -42,6 +44,14 @@ export function groupName(text: string): GroupName {
   return text as GroupName
 }
 
+/** Reads `GROUP` of the own site, or `SITE/GROUP`; gives it back as it came. */
+export function granteeName(text: string): string {
+  const [first = "", second, ...more] = text.split("/")
+  if (second === undefined) return groupName(first)
+  if (more.length > 0) refuse("group", "of the form GROUP or SITE/GROUP", text)
+  return `${siteName(first)}/${groupName(second)}`
+}
+
 export function imageName(text: string): ImageName {
   const segments = text.split("/")
   if (
@@ -62,14 +72,27 @@ export function imageVersion(text: string): ImageVersion {
 export function imageRef(text: string): ImageRef {
   const { name, version } = imageQuery(text)
   if (version === null) refuse("image", "of the form NAME:VERSION", text)
-  return { name, version }
+  return { name: imageName(name), version }
 }
 
-/** Reads `NAME` or `NAME:VERSION`; without a version, `version` is null and the newest is meant. */
-export function imageQuery(text: string): { readonly name: ImageName; readonly version: ImageVersion | null } {
+/** An image, of its newest version where none is named. */
+export type ImageQuery = { readonly name: QueriedName; readonly version: ImageVersion | null }
+
+/** As `imageQuery`, of images of the own site alone. */
+export function ownImageQuery(text: string): { readonly name: ImageName; readonly version: ImageVersion | null } {
+  const { name, version } = imageQuery(text)
+  return { name: imageName(name), version }
+}
+
+/** Reads `NAME`, `NAME:VERSION`, and the same with `SITE/` before it; without a version, `version` is null and the newest is meant. */
+export function imageQuery(text: string): ImageQuery {
   const colon = text.indexOf(":")
-  if (colon < 0) return { name: imageName(text), version: null }
-  return { name: imageName(text.slice(0, colon)), version: imageVersion(text.slice(colon + 1)) }
+  const name = colon < 0 ? text : text.slice(0, colon)
+  const afterFirst = name.slice(name.indexOf("/") + 1)
+  // Whether the first segment is a site's name is not for the form to say.
+  if (LABEL.test(name.split("/")[0] ?? "") && name.includes("/")) imageName(afterFirst)
+  else imageName(name)
+  return { name: name as QueriedName, version: colon < 0 ? null : imageVersion(text.slice(colon + 1)) }
 }
 
 export function formatImageRef(ref: ImageRef): string {

@@ -1,6 +1,6 @@
 /** The shapes of the servers' API, for both ends of it. Every route runs inside TLS 1.3 with both certificates checked. */
 import { Type, type Static } from "typebox"
-import { Base64, Digest, Hex16, Hex20, Hex32, Label, WholeNumber } from "./documents.ts"
+import { Base64, Digest, Hex16, Hex20, Hex32, Label, WholeNumber, WireAddress } from "./documents.ts"
 import { reader } from "./schema.ts"
 
 /** Largest body of a request or an answer, the catalog aside. */
@@ -15,6 +15,8 @@ export const routes = {
   status: "/v1/status",
   catalog: "/v1/catalog",
   catalogSeq: "/v1/catalog/seq",
+  /** Of a federated site, as this server keeps it. */
+  federatedCatalog: "/v1/catalogs/:site",
   join: "/v1/join",
   renew: "/v1/renew",
   servers: "/v1/servers",
@@ -26,8 +28,11 @@ export const routes = {
   auditSeen: "/v1/audit/seen",
 } as const
 
+export function federatedCatalogPath(site: string): string {
+  return routes.federatedCatalog.replace(":site", site)
+}
+
 const strict = { additionalProperties: false } as const
-const WireAddress = Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]*:[0-9]{1,5}$", maxLength: 260 })
 
 /**
  * What a server says of itself, signed with its member key, so that any member can pass it on. The newest `seq` wins.
@@ -172,7 +177,7 @@ export const DeployReport = Type.Object(
   {
     event: Type.Union([Type.Literal("deployed"), Type.Literal("failed")]),
     /** `NAME:VERSION`. */
-    image: Type.String({ pattern: "^[a-z0-9][a-z0-9._/-]{0,127}:[a-z0-9][a-z0-9._-]{0,63}$" }),
+    image: Type.String({ pattern: "^[a-z0-9][a-z0-9._/-]{0,191}:[a-z0-9][a-z0-9._-]{0,63}$" }),
     tookMs: WholeNumber,
     /** Sealed bytes of the image, and how many of them came from whom; absent where it did not get so far. */
     bytes: Type.Optional(WholeNumber),

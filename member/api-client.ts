@@ -4,7 +4,7 @@
  */
 import { request as httpsRequest } from "node:https"
 import type { TLSSocket } from "node:tls"
-import { ALL_SERVERS, type AdmittedAs, type Admission } from "#crypto/admission.ts"
+import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs, type Admission } from "#crypto/admission.ts"
 import { formatAddress, type Address } from "#core/address.ts"
 import { GridError, refusals, systemErrorCode, type RefusalCode } from "#core/errors.ts"
 import { parseJson, type Reader } from "#core/schema.ts"
@@ -19,11 +19,14 @@ export type ApiRequest = {
   readonly signal?: AbortSignal
   /** Who must be at the other end; servers and mirrors if not given. */
   readonly answeredBy?: readonly AdmittedAs[]
+  /** Of which site; the own one if not given. */
+  readonly site?: string
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000
 
-type Live = { readonly certificateDer: Buffer; readonly allowed: readonly AdmittedAs[]; readonly cut: (error: GridError) => void }
+type Answerer = { readonly allowed: readonly AdmittedAs[]; readonly site: string }
+type Live = Answerer & { readonly certificateDer: Buffer; readonly cut: (error: GridError) => void }
 
 export class ApiClient {
   readonly #admission: Admission
@@ -50,7 +53,8 @@ export class ApiClient {
     const body = request.body === undefined ? null : Buffer.from(JSON.stringify(request.body))
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
     const outgoing = httpsRequest({
-      ...this.#admission.tlsClientOptions(),
+      // Of which site the other end is, is looked at once it has shown its certificate.
+      ...this.#admission.tlsClientOptions(ALL_MEMBERS, "all sites"),
       host: server.host,
       port: server.port,
       path: request.path,
@@ -62,7 +66,8 @@ export class ApiClient {
     outgoing.on("socket", (socket) => {
       socket.once("secureConnect", () => {
         try {
-          const live = this.#admitted(socket as TLSSocket, request.answeredBy ?? ALL_SERVERS, (error) => outgoing.destroy(error))
+          const answerer = { allowed: request.answeredBy ?? ALL_SERVERS, site: request.site ?? this.#admission.site }
+          const live = this.#admitted(socket as TLSSocket, answerer, (error) => outgoing.destroy(error))
           this.#live.add(live)
           outgoing.once("close", () => this.#live.delete(live))
           outgoing.end(body ?? undefined)
@@ -92,21 +97,26 @@ export class ApiClient {
   }
 
   /** @throws {GridError} CERTIFICATE_* */
-  #admitted(socket: TLSSocket, allowed: readonly AdmittedAs[], cut: Live["cut"]): Live {
+  #admitted(socket: TLSSocket, answerer: Answerer, cut: Live["cut"]): Live {
     // Node gives the certificate of an answering end out once.
-    const certificate = socket.getPeerX509Certificate()
-    this.#admission.admitSocket({ getPeerX509Certificate: () => certificate }, allowed)
-    return { certificateDer: certificate?.raw ?? Buffer.alloc(0), allowed, cut }
+    const certificateDer = socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0)
+    this.#requireAdmitted(certificateDer, answerer)
+    return { certificateDer, ...answerer, cut }
+  }
+
+  #requireAdmitted(certificateDer: Buffer, { allowed, site }: Answerer): void {
+    const found = this.#admission.admit(certificateDer, allowed, "all sites").site
+    if (found !== site) throw new GridError("CERTIFICATE_INVALID", `the server that answers is of site ${found}, not ${site}`)
   }
 
   /** A server that was revoked while it answers is not listened to any longer. */
   #recheck(): void {
-    for (const { certificateDer, allowed, cut } of this.#live)
+    for (const live of this.#live)
       try {
-        this.#admission.admit(certificateDer, allowed)
+        this.#requireAdmitted(live.certificateDer, live)
       } catch (error) {
         if (!(error instanceof GridError)) throw error
-        cut(error)
+        live.cut(error)
       }
   }
 }

@@ -22,6 +22,7 @@ import type { ApiClient } from "./api-client.ts"
 import { CatalogSwarm } from "./catalog-swarm.ts"
 import { Hearsay, type Freshness, type Informant, type SeqHeard } from "./freshness.ts"
 import type { Home } from "./home.ts"
+import { requireFresh } from "./image-sources.ts"
 import type { Log } from "./log.ts"
 import type { ServerDirectory } from "./server-directory.ts"
 
@@ -90,14 +91,7 @@ export class CatalogKeeper {
 
   /** @throws {GridError} CATALOG_EXPIRED */
   requireFresh(): Catalog {
-    const { expiresAtMs } = this.#catalog
-    const nowMs = this.#parts.clock.nowMs()
-    if (expiresAtMs > nowMs) return this.#catalog
-    throw new GridError(
-      "CATALOG_EXPIRED",
-      `the newest that could be had expired at ${new Date(expiresAtMs).toISOString()}, and the clock here says ${new Date(nowMs).toISOString()}; ` +
-        "check that a server of the site runs and can be reached, and this clock",
-    )
+    return requireFresh(this.#catalog, this.#parts.clock.nowMs())
   }
 
   /** How old the kept catalog is, and whether newer ones are spoken of. */

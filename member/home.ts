@@ -2,7 +2,7 @@
  * The directory in which one member keeps itself. Every file in it is either whole or absent, secrets are files of mode
  * 0600 under `keys/`, and `member.json` is written last when a home is made: a directory without it is no home.
  */
-import { mkdir, readdir } from "node:fs/promises"
+import { mkdir, readdir, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { Type, type Static } from "typebox"
 import { memberIdentity, type MemberIdentity } from "#crypto/identity.ts"
@@ -52,6 +52,8 @@ export type HomeContents = {
   readonly createdAtMs: number
 }
 
+/** Where catalogs of other sites are kept. */
+const FEDERATED = "federated"
 const SECRET_FILE_BYTES_MAX = 1024 * 1024
 
 /** Where a home keeps its secrets: those of the member, and in an administrator's home its own signing keys. */
@@ -188,6 +190,25 @@ export class Home {
 
   async saveCatalog(bytes: Buffer): Promise<void> {
     await writeFileDurably(this.path("catalog.tar"), bytes)
+  }
+
+  /** Of another site, as it was last kept; null when none is. */
+  async federatedCatalog(site: string, maxBytes: number): Promise<Buffer | null> {
+    try {
+      return await readBounded(this.path(FEDERATED, `${site}.tar`), maxBytes)
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return null
+      throw error
+    }
+  }
+
+  async saveFederatedCatalog(site: string, bytes: Buffer): Promise<void> {
+    await mkdir(this.path(FEDERATED), { recursive: true })
+    await writeFileDurably(this.path(FEDERATED, `${site}.tar`), bytes)
+  }
+
+  async removeFederatedCatalog(site: string): Promise<void> {
+    await rm(this.path(FEDERATED, `${site}.tar`), { force: true })
   }
 
   /** Reads a JSON state file of this home; null when there is none yet. */

@@ -1,6 +1,7 @@
 /** From a layer that a manifest names to its place in the swarm: metadata checked, pieces continued, peers told of. */
 import { createHash } from "node:crypto"
-import type { Layer } from "#core/documents.ts"
+import type { Address } from "#core/address.ts"
+import type { Layer, Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
 import type { Torrent } from "#core/torrent.ts"
@@ -10,31 +11,47 @@ import type { Member } from "./member.ts"
 
 const HASH_CHUNK_BYTES = 1024 * 1024
 
+/** One layer of an image that some site published. */
+export type ImageLayer = { readonly manifest: Pick<Manifest, "site" | "name">; readonly layer: Layer }
+
+/** Joins the layer's swarm, to download what `store` lacks and seed what it has. One session for each layer, shared. */
+export async function openLayerSession(
+  member: Member,
+  { manifest, layer }: ImageLayer,
+  store: LayerStore,
+  signal?: AbortSignal,
+): Promise<TorrentSession> {
+  const running = member.swarm.session(layer.infohash)
+  if (running !== null) return running
+  const mayHave = (site: string) => member.federation.catalogs.mayHave(manifest.site, manifest.name, site)
+  const others = member.federation.catalogs.sites().map(({ agreement }) => agreement.site)
+  const peers = member.swarmAddresses(others.filter(mayHave))
+  const torrent = await layerTorrent(member, layer, store, peers, signal)
+  const pieces = await store.pieces(torrent)
+  const session = member.swarm.session(layer.infohash) ?? member.swarm.join(torrent, pieces, { sharedWith: mayHave })
+  session.addPeers(peers)
+  return session
+}
+
 /**
  * The layer's torrent: from the store if an earlier run kept it, else from peers.
  * @throws {GridError} TORRENT_INVALID when it is not as the manifest says, SEEDERS_MISSING
  */
-async function layerTorrent(member: Member, layer: Layer, store: LayerStore, signal?: AbortSignal): Promise<Torrent> {
+async function layerTorrent(
+  member: Member,
+  layer: Layer,
+  store: LayerStore,
+  peers: readonly Address[],
+  signal?: AbortSignal,
+): Promise<Torrent> {
   const torrent =
-    (await store.torrent(layer.infohash)) ??
-    (await member.swarm.fetchTorrent(layer.infohash, { peers: member.swarmAddresses(), ...(signal && { signal }) }))
+    (await store.torrent(layer.infohash)) ?? (await member.swarm.fetchTorrent(layer.infohash, { peers, ...(signal && { signal }) }))
   if (torrent.contentBytes !== layer.sealedBytes || torrent.pieceBytes !== layer.pieceBytes)
     throw new GridError(
       "TORRENT_INVALID",
       `${layer.infohash} has ${torrent.contentBytes} bytes, the manifest says ${layer.sealedBytes}; publish the image anew`,
     )
   return torrent
-}
-
-/** Joins the layer's swarm, to download what `store` lacks and seed what it has. One session for each layer, shared. */
-export async function openLayerSession(member: Member, layer: Layer, store: LayerStore, signal?: AbortSignal): Promise<TorrentSession> {
-  const running = member.swarm.session(layer.infohash)
-  if (running !== null) return running
-  const torrent = await layerTorrent(member, layer, store, signal)
-  const pieces = await store.pieces(torrent)
-  const session = member.swarm.session(layer.infohash) ?? member.swarm.join(torrent, pieces)
-  session.addPeers(member.swarmAddresses())
-  return session
 }
 
 /**

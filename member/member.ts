@@ -14,11 +14,13 @@ import { Swarm } from "#swarm/swarm.ts"
 import { ApiClient } from "./api-client.ts"
 import { authoritiesOf, CatalogKeeper, POINTER_SALT, type RecordChange } from "./catalog-keeper.ts"
 import { CatalogWatch } from "./catalog-watch.ts"
+import { Federation } from "./federation.ts"
 import type { Home } from "./home.ts"
+import type { ImageSources } from "./image-sources.ts"
 import type { Log } from "./log.ts"
 import { networkKeysInForce } from "./network-keys.ts"
 import { outdatedOf, renewalDue, renewMembership } from "./renewal.ts"
-import { ServerDirectory } from "./server-directory.ts"
+import { distinct, ServerDirectory } from "./server-directory.ts"
 import { storedCatalog } from "./stored-catalog.ts"
 import { unitedSecrets } from "./united-secrets.ts"
 
@@ -56,6 +58,8 @@ export class Member {
   readonly api: ApiClient
   readonly directory: ServerDirectory
   readonly catalogs: CatalogKeeper
+  /** The sites that the own one has agreements with. */
+  readonly federation: Federation
   readonly #network: Network | null
   #certificate: MemberCertificate
   #secrets: MemberSecrets
@@ -66,7 +70,7 @@ export class Member {
 
   private constructor(
     parts: MemberParts,
-    opened: Pick<Member, "admission" | "api" | "directory" | "catalogs">,
+    opened: Pick<Member, "admission" | "api" | "directory" | "catalogs" | "federation">,
     network: Network | null,
     certificate: MemberCertificate,
     secrets: MemberSecrets,
@@ -78,11 +82,18 @@ export class Member {
     this.api = opened.api
     this.directory = opened.directory
     this.catalogs = opened.catalogs
+    this.federation = opened.federation
     this.#network = network
     this.#certificate = certificate
     this.#secrets = secrets
     this.#networkKeys = networkKeysInForce(secrets, opened.catalogs.catalog.site)
-    opened.catalogs.onChange(() => this.#useNetworkKeys())
+    opened.catalogs.onChange(() => {
+      this.#useNetworkKeys()
+      opened.federation
+        .follow()
+        .catch((error: unknown) => this.log.warn({ reason: reasonOf(error) }, "agreements with other sites were not followed"))
+    })
+    opened.federation.onChange(() => this.#network?.swarm.recheck())
   }
 
   /** @throws {GridError} ADDRESS_IN_USE, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, HOME_INVALID */
@@ -118,7 +129,7 @@ export class Member {
       const swarm = opening.adopt(
         await Swarm.listen(
           {
-            admission,
+            admission: admission.forSwarm(),
             memberId: home.memberId,
             clock,
             discovery: dht,
@@ -149,10 +160,11 @@ export class Member {
       },
       { catalog, bytes },
     )
+    const federation = await Federation.open({ home, clock, log, admission, api, directory, own: () => catalogs.catalog })
     const pointer = await rememberedPointer(home, catalog.site.pointerKey)
     if (pointer !== null) catalogs.heardPointer(pointer)
     const network = opened && { ...opened, watch: new CatalogWatch({ clock, log, catalogs, directory, api, ...opened }) }
-    member = new Member(parts, { admission, api, directory, catalogs }, network, certificate, secrets)
+    member = new Member(parts, { admission, api, directory, catalogs, federation }, network, certificate, secrets)
     if (network !== null) member.#startUpkeep()
     opening.move()
     return member
@@ -190,14 +202,23 @@ export class Member {
     return this.#secrets
   }
 
+  /** Where images are looked up. */
+  get images(): ImageSources {
+    return { own: this.catalogs.catalog, federated: this.federation.catalogs }
+  }
+
   /** All API addresses that may answer, own ones left out. */
   apiAddresses(): Address[] {
     return this.directory.contacts("api")
   }
 
-  /** Swarm addresses of all known servers, own ones left out. */
-  swarmAddresses(): Address[] {
-    return this.directory.contacts("swarm")
+  /** Swarm addresses of all known servers of the own site, own ones left out, and then of those sites. */
+  swarmAddresses(others: readonly string[] = []): Address[] {
+    const states = this.federation.catalogs.sites().filter(({ agreement }) => others.includes(agreement.site))
+    return distinct([
+      ...this.directory.contacts("swarm"),
+      ...states.flatMap(({ agreement }) => this.federation.contactsOf(agreement, "swarm")),
+    ])
   }
 
   /** Takes in keys that a command of this home has made meanwhile. */
@@ -227,6 +248,7 @@ export class Member {
     if (this.#upkeep !== null) clearInterval(this.#upkeep)
     await this.#network?.watch.close()
     await this.catalogs.close()
+    await this.federation.close()
     if (this.#network !== null) {
       await this.#saveDhtState()
       await this.#network.swarm.close()
@@ -242,6 +264,7 @@ export class Member {
       if (this.home.role === "client" && this.clock.nowMs() >= newsDueAtMs) {
         newsDueAtMs = this.clock.nowMs() + NEWS_INTERVAL_MS
         await this.catalogs.refresh()
+        await this.federation.refresh()
       }
       this.dht.addNodes(this.directory.records().map((record) => address(record.dht)))
       // Servers renew their own certificates and share their keys (nodes/server.ts).

@@ -6,9 +6,11 @@ import type { TLSSocket } from "node:tls"
 import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
-import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs } from "#crypto/admission.ts"
+import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs, type AdmittedFrom } from "#crypto/admission.ts"
 import { readCertificate, type Certificate, type InviteCertificate, type MemberCertificate } from "#crypto/certificate.ts"
 import { memberIdOf } from "#crypto/identity.ts"
+import { packCatalog } from "#trust/catalog-file.ts"
+import { siteScope } from "#trust/files.ts"
 import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
 import {
@@ -40,6 +42,7 @@ const CONNECTIONS_MAX = 2_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 30_000
 const PUBLICATION_BYTES_MAX = 16 * 1024 * 1024
+const CATALOG_TYPE = "application/x-tar"
 
 type Caller = AdmittedAs
 
@@ -57,8 +60,8 @@ export type ApiParts = {
   readonly metrics: () => string
   /** Takes a change that people signed, with the layers of new images in the store. */
   readonly apply: (publication: Publication, from: string) => Promise<void>
-  /** A fellow says that it has a newer catalog. */
-  readonly hinted: (catalogSeq: number) => void
+  /** A server, of this site or another, says that it has a newer catalog of its site. */
+  readonly hinted: (site: string, catalogSeq: number) => void
 }
 
 /** HTTP status of a refusal, by what its exit code says of it. */
@@ -147,7 +150,7 @@ function mayStay(member: Member, socket: TLSSocket): boolean {
     const certificate = readCertificate(peer.raw)
     // A command of this home that has just revoked it gets its answer.
     if (certificate.kind === "member" && certificate.memberId === member.home.memberId) return true
-    member.admission.admit(peer.raw, [...ALL_MEMBERS, "invite"])
+    member.admission.admit(peer.raw, [...ALL_MEMBERS, "invite"], "all sites")
     return true
   } catch {
     return false
@@ -162,18 +165,23 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     throw new GridError("ROLE_WRONG", "this is a mirror, which issues nothing and takes no changes; ask a server of the site")
   }
   /** The schema of a route and the check of who calls it. */
-  const route = (summary: string, callers: readonly Caller[], shapes: { body?: object; answer?: object }) => ({
+  const route = (
+    summary: string,
+    callers: readonly Caller[],
+    shapes: { body?: object; answer?: object },
+    from: AdmittedFrom = "own site",
+  ) => ({
     schema: {
-      summary: `${summary} Callers: ${callers.join(", ")}.`,
+      summary: `${summary} Callers: ${callers.join(", ")}${from === "own site" ? "" : "; of federated sites too"}.`,
       ...(shapes.body && { body: shapes.body }),
       response: { ...(shapes.answer && { 200: shapes.answer }), "4xx": Refusal, "5xx": Refusal },
     },
     onRequest: async (request: FastifyRequest) => {
-      callerOf(request, callers)
+      callerOf(request, callers, from)
     },
   })
-  const callerOf = (request: FastifyRequest, callers: readonly Caller[]): Certificate =>
-    member.admission.admitSocket(request.raw.socket as TLSSocket, callers)
+  const callerOf = (request: FastifyRequest, callers: readonly Caller[], from?: AdmittedFrom): Certificate =>
+    member.admission.admitSocket(request.raw.socket as TLSSocket, callers, from)
 
   api.get(routes.health, route("Whether the server answers.", ALL_MEMBERS, {}), async () => ({ ok: true }))
 
@@ -181,13 +189,34 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
 
   api.get(routes.status, route("What this server is and holds.", ALL_MEMBERS, { answer: ServerStatus }), async () => parts.status())
 
-  api.get(routes.catalog, route("The newest catalog, a tar.", [...ALL_MEMBERS, "invite"], {}), async (_request, reply) =>
-    reply.type("application/x-tar").send(member.catalogs.bytes),
+  api.get(
+    routes.catalog,
+    route(
+      "The newest catalog, a tar. Who is of a site with which no agreement is in force gets it without what publishers signed.",
+      [...ALL_MEMBERS, "invite"],
+      {},
+      "all sites",
+    ),
+    async (request, reply) => {
+      const { site } = callerOf(request, [...ALL_MEMBERS, "invite"], "all sites")
+      const inForce = site === member.home.site || member.federation.catalogs.bytes(site) !== null
+      return reply.type(CATALOG_TYPE).send(inForce ? member.catalogs.bytes : await packCatalog(siteScope(member.catalogs.catalog.files)))
+    },
   )
 
-  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: Hint }), async () => ({
+  api.get(routes.catalogSeq, route("How new that is.", ALL_MEMBERS, { answer: Hint }, "all sites"), async () => ({
     catalogSeq: member.catalogs.catalog.seq,
   }))
+
+  api.get<{ Params: { site: string } }>(
+    routes.federatedCatalog,
+    { ...route("The newest catalog of a federated site that is kept here, a tar.", ALL_MEMBERS, {}) },
+    async (request, reply) => {
+      const { site } = request.params
+      member.federation.catalogs.catalogOf(site)
+      return reply.type(CATALOG_TYPE).send(member.federation.catalogs.bytes(site))
+    },
+  )
 
   api.post<{ Body: JoinRequest }>(
     routes.join,
@@ -229,16 +258,20 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     },
   )
 
-  api.get(routes.servers, route("The servers known here.", ALL_MEMBERS, { answer: ServerList }), async () => ({
-    servers: member.directory.records(),
+  // Whoever is of another site is told of this site's servers, and not of a third one's.
+  const recordsFor = (caller: Certificate) =>
+    caller.site === member.home.site ? member.directory.recordsOfAllSites() : member.directory.records()
+
+  api.get(routes.servers, route("The servers known here.", ALL_MEMBERS, { answer: ServerList }, "all sites"), async (request) => ({
+    servers: recordsFor(callerOf(request, ALL_MEMBERS, "all sites")),
   }))
 
   api.post<{ Body: { servers: ReturnType<typeof member.directory.records> } }>(
     routes.servers,
-    route("Tells of servers; answers with those known here.", ALL_SERVERS, { body: ServerList, answer: ServerList }),
+    route("Tells of servers; answers with those known here.", ALL_SERVERS, { body: ServerList, answer: ServerList }, "all sites"),
     async (request) => {
       await member.directory.consider(request.body.servers)
-      return { servers: member.directory.records() }
+      return { servers: recordsFor(callerOf(request, ALL_SERVERS, "all sites")) }
     },
   )
 
@@ -250,9 +283,9 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
 
   api.post<{ Body: { catalogSeq: number } }>(
     routes.hints,
-    route("Tells of a newer catalog.", ALL_SERVERS, { body: Hint }),
+    route("Tells of a newer catalog.", ALL_SERVERS, { body: Hint }, "all sites"),
     async (request) => {
-      parts.hinted(request.body.catalogSeq)
+      parts.hinted(callerOf(request, ALL_SERVERS, "all sites").site, request.body.catalogSeq)
       return {}
     },
   )

@@ -57,6 +57,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     groups: groups.map(({ name, key }) => ({ name, generation: 1, publicKey: key.publicKeyHex, added: [], removed: [] })),
     networkKeys: [networkKeyDigest(networkKey)],
     revoked: [],
+    federation: [],
   }
   const files = createRepository({ document, keys, rootThreshold: threshold, nowMs })
   const seed = parts.random(32)

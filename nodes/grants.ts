@@ -2,31 +2,37 @@
  * Who may open what is published already. A grant takes the image identity out of a grant that a key of this home opens and seals it to another
  * group, or to the newest key of the same one; the layers stay as they are.
  */
-import { openGrant, sealGrant } from "#crypto/grant.ts"
+import { openGrant, sealGrant, type GroupKey } from "#crypto/grant.ts"
 import { resolveImage, type Catalog } from "#trust/catalog.ts"
 import { draftChange, type PublisherEdit } from "#trust/change.ts"
 import { refOf, targetPath, type Grants } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, type GroupName, type ImageName, type ImageRef, type ImageVersion } from "#core/identifiers.ts"
+import { formatImageRef, groupName, type ImageName, type ImageRef, type ImageVersion } from "#core/identifiers.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { isCurrentKey } from "#member/group-keys.ts"
-import { groupOf, type Group, type GroupParts } from "./groups.ts"
+import { granteeOf } from "./grantees.ts"
+import { groupOf, type GroupParts } from "./groups.ts"
 import { finishChange, type MadeChange } from "./make-change.ts"
 import { currentCatalog } from "./own-server.ts"
 
-/** An image, all versions of it where none is named. */
-export type ImageQuery = { readonly name: ImageName; readonly version: ImageVersion | null }
+/** An image of the own site, all versions of it where none is named. */
+export type OwnImages = { readonly name: ImageName; readonly version: ImageVersion | null }
 /** The images, as `NAME:VERSION`, whose grants the change writes anew. */
-export type GrantChange = MadeChange & { readonly group: Group; readonly images: readonly string[] }
+export type GrantChange = MadeChange & { readonly images: readonly string[] }
 
 /**
  * Lets a group open an image, with the newest generation of its key; its older grants go. Null when that is so already.
- * @throws {GridError} IMAGE_UNKNOWN, GROUP_UNKNOWN; GRANT_MISSING when this home can't open the image itself; KEY_MISSING without a key of its publisher
+ * @param name `GROUP`, or `SITE/GROUP` of another site
+ * @throws {GridError} IMAGE_UNKNOWN, GROUP_UNKNOWN, SITE_UNKNOWN; GRANT_MISSING when this home can't open the image itself; KEY_MISSING without a key of its publisher
  */
-export async function grantImage(parts: GroupParts, query: ImageQuery, name: GroupName): Promise<GrantChange | null> {
+export async function grantImage(
+  parts: GroupParts,
+  query: OwnImages,
+  name: string,
+): Promise<(GrantChange & { readonly group: GroupKey }) | null> {
   const { home, random } = parts
   const catalog = await currentCatalog(parts)
-  const group = groupOf(catalog.site, name)
+  const group = await granteeOf(parts, catalog, name)
   const secrets = await home.secrets()
   const changed: Grants[] = []
   for (const ref of versionsOf(catalog, query)) {
@@ -41,16 +47,18 @@ export async function grantImage(parts: GroupParts, query: ImageQuery, name: Gro
     const grant = sealGrant({ site: home.site, ref, group, imageIdentity, random })
     changed.push({ ...before, grants: [...others(before, name), grant] })
   }
-  return changeGrants(parts, catalog, group, changed)
+  const made = await changeGrants(parts, catalog, changed)
+  return made && { ...made, group }
 }
 
 /**
  * Takes a group's grants of an image away. Null when it has none.
  * @throws {GridError} IMAGE_UNKNOWN, GROUP_UNKNOWN, KEY_MISSING; USAGE when nobody would be left who could open or grant it
  */
-export async function ungrantImage(parts: GroupParts, query: ImageQuery, name: GroupName): Promise<GrantChange | null> {
+export async function ungrantImage(parts: GroupParts, query: OwnImages, name: string): Promise<GrantChange | null> {
   const catalog = await currentCatalog(parts)
-  const group = groupOf(catalog.site, name)
+  // Another site's group may be out of reach, or its agreement at an end.
+  if (!name.includes("/")) groupOf(catalog.site, groupName(name))
   const changed: Grants[] = []
   for (const ref of versionsOf(catalog, query)) {
     const before = grantsOf(catalog, ref)
@@ -63,11 +71,11 @@ export async function ungrantImage(parts: GroupParts, query: ImageQuery, name: G
       )
     changed.push({ ...before, grants })
   }
-  return changeGrants(parts, catalog, group, changed)
+  return changeGrants(parts, catalog, changed)
 }
 
 /** One change of all these documents, each in the file of the publisher that signed its image. */
-async function changeGrants(parts: GroupParts, catalog: Catalog, group: Group, changed: readonly Grants[]): Promise<GrantChange | null> {
+async function changeGrants(parts: GroupParts, catalog: Catalog, changed: readonly Grants[]): Promise<GrantChange | null> {
   if (changed.length === 0) return null
   const { files } = catalog
   const documents = new Map<string, Map<string, Grants>>()
@@ -77,7 +85,7 @@ async function changeGrants(parts: GroupParts, catalog: Catalog, group: Group, c
   }
   const publishers = new Map<string, PublisherEdit>([...documents].map(([role, own]) => [role, { documents: own }]))
   const made = await finishChange(parts, files, draftChange(files, { publishers }, parts.clock.nowMs()))
-  return { ...made, group, images: changed.map((grants) => formatImageRef(refOf(grants))) }
+  return { ...made, images: changed.map((grants) => formatImageRef(refOf(grants))) }
 }
 
 /** The publisher that signed an image: whoever else may sign that name, the grants stand in the same file. @throws {GridError} KEY_MISSING */
@@ -93,7 +101,7 @@ function publisherOf(catalog: Catalog, ref: ImageRef, keyIds: readonly string[])
 }
 
 /** Newest first. @throws {GridError} IMAGE_UNKNOWN */
-function versionsOf(catalog: Catalog, query: ImageQuery): ImageRef[] {
+function versionsOf(catalog: Catalog, query: OwnImages): ImageRef[] {
   const newest = resolveImage(catalog, query)
   if (query.version !== null) return [refOf(newest)]
   return [...catalog.images.values()]
@@ -109,13 +117,13 @@ function grantsOf(catalog: Catalog, ref: ImageRef): Grants {
 }
 
 /** Whether the group's newest key opens it: tried where this home holds that key, believed where it does not. */
-function isGranted(grants: Grants, group: Group, secrets: MemberSecrets): boolean {
+function isGranted(grants: Grants, group: GroupKey, secrets: MemberSecrets): boolean {
   const own = grants.grants.filter((grant) => grant.group === group.name && grant.generation === group.generation)
   const current = secrets.groups.filter((held) => isCurrentKey(held, group))
   return own.length > 0 && (current.length === 0 || openGrant(grants.site, { ...grants, grants: own }, current) !== null)
 }
 
-function others(grants: Grants, name: GroupName): Grants["grants"] {
+function others(grants: Grants, name: string): Grants["grants"] {
   return grants.grants.filter((grant) => grant.group !== name)
 }
 

@@ -14,14 +14,16 @@ import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Grants, Layer, Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, type GroupName, type ImageRef } from "#core/identifiers.ts"
+import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
+import { FederatedCatalogs } from "#member/federated-catalogs.ts"
 import type { Home } from "#member/home.ts"
+import { requireOwnName } from "#member/image-sources.ts"
 import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { statusOf } from "./fellows.ts"
-import { groupOf } from "./groups.ts"
+import { granteeOf } from "./grantees.ts"
 import type { KeyRing } from "./key-ring.ts"
 import type { MadeChange } from "./make-change.ts"
 import { currentCatalog, submitChange } from "./own-server.ts"
@@ -40,8 +42,8 @@ export type PublishParts = {
 export type PublishOptions = {
   readonly directory: string
   readonly ref: ImageRef
-  /** Those that may open it; one at least. */
-  readonly groups: readonly GroupName[]
+  /** Those that may open it, one of the own site at least: `GROUP`, or `SITE/GROUP`. */
+  readonly groups: readonly string[]
   readonly pieceBytes?: number
 }
 
@@ -60,7 +62,9 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
   // Asked before anything is sealed: who may not sign this name learns it now, and whoever must type a passphrase types it now.
   const seedsFor = async (files: CatalogFiles) => parts.keys.seeds(publisherFor(files, parts.keys.keyIds, ref).keyids)
   await seedsFor(before.files)
-  for (const group of options.groups) groupOf(before.site, group)
+  const federated = await FederatedCatalogs.open({ ...parts, own: () => before })
+  requireOwnName({ own: before, federated }, ref.name)
+  for (const group of options.groups) await granteeOf(parts, before, group)
 
   const { identity, recipient } = await newImageIdentity()
   const workDirectory = await mkdtemp(join(home.path("publishing"), "work-"))
@@ -90,15 +94,15 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       layers: [describe("full", sealed.full), describe("index", sealed.index)],
     }
     // Sealing takes a while: a group may have a newer key by now.
-    const { files, site } = await currentCatalog(parts)
+    const current = await currentCatalog(parts)
+    const { files } = current
+    const grantees = await Promise.all(options.groups.map((name) => granteeOf(parts, current, name)))
     const grants: Grants = {
       format: "imagegrid-grants-1",
       site: home.site,
       name: ref.name,
       version: ref.version,
-      grants: options.groups.map((name) =>
-        sealGrant({ site: home.site, ref, group: groupOf(site, name), imageIdentity: identity, random }),
-      ),
+      grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
     }
     const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, nowMs: clock.nowMs() })
     const requirements = requirementsOf(files, change)

@@ -1,11 +1,12 @@
 /**
- * Every server of a site holds every image. A layer counts as held only after its pieces and its whole SHA-256 were checked
+ * Every server of a site holds every image of the site, and those of federated sites that the site's document says it mirrors. A layer counts as held only after its pieces and its whole SHA-256 were checked
  * and that was recorded; until then it is fetched from whoever has it.
  */
-import type { Catalog } from "#trust/catalog.ts"
-import type { Layer } from "#core/documents.ts"
+import type { Agreement, Layer, Manifest } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
-import { openLayerSession, requireSealedDigest } from "#member/layer-session.ts"
+import { isOfPattern } from "#core/name-patterns.ts"
+import type { ImageSources } from "#member/image-sources.ts"
+import { openLayerSession, requireSealedDigest, type ImageLayer } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { heldBytes } from "#store/piece-set.ts"
 import type { ServerState } from "./state.ts"
@@ -14,13 +15,31 @@ import type { ServerState } from "./state.ts"
 const FETCHES_MAX = 4
 const RETRY_AFTER_MS = 15_000
 
-/** The layers of a catalog that are neither held nor being fetched, newest images first. */
-export function layersToFetch(catalog: Pick<Catalog, "images">, held: ReadonlySet<string>, fetching: ReadonlySet<string>): Layer[] {
-  const wanted = [...catalog.images.values()]
+/** The images that a server of this site is to hold. */
+export function imagesToHold({ own, federated }: ImageSources): Manifest[] {
+  const mirrored = federated
+    .sites()
+    .flatMap(({ agreement, catalog, inForce }) =>
+      inForce && catalog !== null
+        ? [...catalog.images.values()].filter(
+            ({ site, name }) => isMirrored(agreement, name) && federated.mayHave(site, name, own.site.site),
+          )
+        : [],
+    )
+  return [...own.images.values(), ...mirrored]
+}
+
+function isMirrored({ mirrors }: Agreement, imageName: string): boolean {
+  return mirrors.some((pattern) => isOfPattern(imageName, pattern))
+}
+
+/** The layers of these images that are neither held nor being fetched, newest images first. */
+export function layersToFetch(images: readonly Manifest[], held: ReadonlySet<string>, fetching: ReadonlySet<string>): ImageLayer[] {
+  const wanted = [...images]
     .sort((a, b) => b.publishedAtMs - a.publishedAtMs)
-    .flatMap((manifest) => manifest.layers)
-    .filter((layer) => !held.has(layer.infohash) && !fetching.has(layer.infohash))
-  return [...new Map(wanted.map((layer) => [layer.infohash, layer])).values()]
+    .flatMap((manifest) => manifest.layers.map((layer) => ({ manifest, layer })))
+    .filter(({ layer }) => !held.has(layer.infohash) && !fetching.has(layer.infohash))
+  return [...new Map(wanted.map((one) => [one.layer.infohash, one])).values()]
 }
 
 export class Replicator {
@@ -40,11 +59,10 @@ export class Replicator {
   /** Seeds what is held and goes on to fetch what is not, now and with each new catalog. */
   static async start(member: Member, state: ServerState): Promise<Replicator> {
     const replicator = new Replicator(member, state)
-    const layers = [...member.catalogs.catalog.images.values()].flatMap((manifest) => manifest.layers)
-    for (const layer of layers) {
+    for (const { manifest, layer } of layersToFetch(imagesToHold(member.images), new Set(), new Set())) {
       if (!replicator.#held.has(layer.infohash)) continue
       if (await member.layers.isWhole(layer.infohash)) {
-        await openLayerSession(member, layer, member.layers)
+        await openLayerSession(member, { manifest, layer }, member.layers)
       } else {
         member.log.warn({ infohash: layer.infohash }, "a layer that was held is damaged or gone; it is fetched again")
         replicator.#held.delete(layer.infohash)
@@ -52,6 +70,7 @@ export class Replicator {
       }
     }
     member.catalogs.onChange(() => replicator.#step())
+    member.federation.onChange(() => replicator.#step())
     replicator.#step()
     return replicator
   }
@@ -64,15 +83,16 @@ export class Replicator {
 
   #step(): void {
     if (this.#stopping.signal.aborted) return
-    const wanted = layersToFetch(this.#member.catalogs.catalog, this.#held, new Set(this.#fetching.keys()))
-    for (const layer of wanted.slice(0, FETCHES_MAX - this.#fetching.size)) {
-      this.#fetching.set(layer.infohash, this.#fetchOrRetry(layer))
+    const wanted = layersToFetch(imagesToHold(this.#member.images), this.#held, new Set(this.#fetching.keys()))
+    for (const one of wanted.slice(0, FETCHES_MAX - this.#fetching.size)) {
+      this.#fetching.set(one.layer.infohash, this.#fetchOrRetry(one))
     }
   }
 
-  async #fetchOrRetry(layer: Layer): Promise<void> {
+  async #fetchOrRetry(one: ImageLayer): Promise<void> {
+    const { layer } = one
     try {
-      await this.#fetch(layer)
+      await this.#fetch(one)
       this.#fetching.delete(layer.infohash)
       this.#step()
     } catch (error) {
@@ -81,10 +101,10 @@ export class Replicator {
     }
   }
 
-  async #fetch(layer: Layer): Promise<void> {
+  async #fetch({ manifest, layer }: ImageLayer): Promise<void> {
     const { signal } = this.#stopping
     const startedMs = this.#member.clock.nowMs()
-    const session = await openLayerSession(this.#member, layer, this.#member.layers, signal)
+    const session = await openLayerSession(this.#member, { manifest, layer }, this.#member.layers, signal)
     const heldBefore = heldBytes(session.torrent, session.pieces)
     const { infohash, sealedBytes } = layer
     this.#member.log.info({ infohash, sealedBytes, heldBytes: heldBefore }, "layer is fetched")

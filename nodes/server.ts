@@ -88,7 +88,7 @@ export class ImageServer implements AsyncDisposable {
             authority: () => issuingAuthority(member),
             document: () => member.catalogs.catalog.site,
             secrets: () => member.secrets,
-            records: () => member.directory.records(),
+            records: () => member.directory.recordsOfAllSites(),
             askFellows: (claim) => askFellows(member, claim),
           })
     stack.adopt(await Replicator.start(member, state), (open) => open.close())
@@ -109,7 +109,7 @@ export class ImageServer implements AsyncDisposable {
           await member.reloadSecrets()
           await member.catalogs.apply(change, from)
         },
-        hinted: (catalogSeq) => upkeep?.hinted(catalogSeq),
+        hinted: (site, catalogSeq) => upkeep?.hinted(site, catalogSeq),
       },
       home.listen.api,
     )

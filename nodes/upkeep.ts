@@ -4,7 +4,7 @@ import type { Member } from "#member/member.ts"
 import { outdatedOf } from "#member/renewal.ts"
 import { lookAtFellows } from "./audit-heads.ts"
 import type { AuditLog } from "./audit-log.ts"
-import { exchangeRecords, hintFellows } from "./fellows.ts"
+import { exchangeRecords, hintFellows, hintSite } from "./fellows.ts"
 import { OwnCertificate } from "./own-certificate.ts"
 import type { ServerState } from "./state.ts"
 
@@ -19,16 +19,21 @@ export class Upkeep implements Disposable {
   readonly #parts: UpkeepParts
   readonly #certificate: OwnCertificate
   readonly #timer: NodeJS.Timeout
-  readonly #stopListening: () => void
+  readonly #stopListening: readonly (() => void)[]
+  /** Sites whose agreements were in force when last looked. */
+  #inForce: ReadonlySet<string> = new Set()
   #round: Promise<void> | null = null
   #hintedSeq = 0
   #hintsFollowed: Promise<void> | null = null
+  /** Sites that are looked at, and whether to look once more. */
+  readonly #looks = new Map<string, { again: boolean }>()
 
   private constructor(parts: UpkeepParts) {
     this.#parts = parts
     this.#certificate = new OwnCertificate(parts.member)
     this.#timer = setInterval(() => void this.#runRound(), EXCHANGE_INTERVAL_MS)
-    this.#stopListening = parts.member.catalogs.onChange(() => this.#passOnChange())
+    const { catalogs, federation } = parts.member
+    this.#stopListening = [catalogs.onChange(() => this.#passOnChange()), federation.onChange(() => this.#tellNewlyInForce())]
   }
 
   /** Signs a timestamp where one is due, and begins the first round. */
@@ -39,14 +44,18 @@ export class Upkeep implements Disposable {
     return upkeep
   }
 
-  /** A fellow has a catalog of this seq. */
-  hinted(seq: number): void {
-    if (seq > this.#parts.member.catalogs.catalog.seq) void this.#followHint(seq)
+  /** A server of this site, or of another one, has a catalog of its site of this seq. */
+  hinted(site: string, seq: number): void {
+    const { home, catalogs, federation } = this.#parts.member
+    if (site !== home.site) {
+      const kept = federation.catalogs.newest(site)
+      if (kept === null || seq > kept.seq || kept.scope === "site") void this.#lookAtSite(site)
+    } else if (seq > catalogs.catalog.seq) void this.#followHint(seq)
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-    this.#stopListening()
+    for (const stop of this.#stopListening) stop()
   }
 
   /** Calls while hints are followed wait for that. */
@@ -94,15 +103,42 @@ export class Upkeep implements Disposable {
 
   async #exchange(): Promise<readonly unknown[]> {
     await exchangeRecords(this.#parts.member)
-    return (await this.#parts.member.catalogs.refresh()).failures
+    const { failures } = await this.#parts.member.catalogs.refresh()
+    await this.#parts.member.federation.refresh()
+    return failures
+  }
+
+  /** One look at a time at each site, and one more where a hint came meanwhile. */
+  async #lookAtSite(site: string): Promise<void> {
+    const looks = this.#looks.get(site)
+    if (looks !== undefined) {
+      looks.again = true
+      return
+    }
+    const own = { again: true }
+    this.#looks.set(site, own)
+    while (own.again) {
+      own.again = false
+      await this.#parts.member.federation.refreshSite(site)
+    }
+    this.#looks.delete(site)
   }
 
   #passOnChange(): void {
     const { member } = this.#parts
     void hintFellows(member)
+    for (const { agreement, inForce } of member.federation.catalogs.sites()) if (!inForce) void this.#lookAtSite(agreement.site)
     // Not by way of a round: news most often comes while one is under way.
     if (member.home.role === "server" && outdatedOf(member).length > 0)
       this.#certificate.renewWhereNeeded().catch(this.#warn("not renewed yet; it will be tried again"))
+  }
+
+  /** A site that this one counts from now on gets from now on what it did not get before: it is told to look. */
+  #tellNewlyInForce(): void {
+    const { member } = this.#parts
+    const inForce = member.federation.catalogs.sites().filter((site) => site.inForce)
+    for (const { agreement } of inForce) if (!this.#inForce.has(agreement.site)) void hintSite(member, agreement)
+    this.#inForce = new Set(inForce.map(({ agreement }) => agreement.site))
   }
 
   #warn(what: string): (error: unknown) => void {

@@ -7,6 +7,8 @@ import { GridError } from "#core/errors.ts"
 import type { PeerRole } from "./core/events.ts"
 
 export interface SwarmAdmission {
+  /** The own one. */
+  readonly site: string
   tlsServerOptions(): TlsOptions
   tlsClientOptions(): ConnectionOptions
   /**
@@ -16,13 +18,18 @@ export interface SwarmAdmission {
   admitSocket(
     socket: Pick<TLSSocket, "getPeerX509Certificate">,
     allowed: readonly AdmittedAs[],
-  ): { readonly kind: "member"; readonly role: MemberRole; readonly memberId: string } | { readonly kind: "invite" }
+  ): { readonly kind: "member"; readonly site: string; readonly role: MemberRole; readonly memberId: string } | { readonly kind: "invite" }
   /** Certificates, authorities or revocations have changed. Returns how to stop listening. */
   onChange(listener: () => void): () => void
 }
 
 /** Who is at the other end of a connection, and what it showed. */
-export type AdmittedPeer = { readonly role: PeerRole; readonly memberId: string; readonly certificate: X509Certificate }
+export type AdmittedPeer = {
+  readonly site: string
+  readonly role: PeerRole
+  readonly memberId: string
+  readonly certificate: X509Certificate
+}
 
 /** @throws {GridError} when the peer is not admitted */
 export function admitPeer(admission: SwarmAdmission, socket: TLSSocket): AdmittedPeer {
@@ -40,5 +47,5 @@ export function requireStillAdmitted(admission: SwarmAdmission, peer: AdmittedPe
 function admitCertificate(admission: SwarmAdmission, certificate: X509Certificate): Omit<AdmittedPeer, "certificate"> {
   const admitted = admission.admitSocket({ getPeerX509Certificate: () => certificate }, ALL_MEMBERS)
   if (admitted.kind !== "member") throw new GridError("CERTIFICATE_INVALID", "an invite is no member")
-  return { role: admitted.role === "client" ? "client" : "server", memberId: admitted.memberId }
+  return { site: admitted.site, role: admitted.role === "client" ? "client" : "server", memberId: admitted.memberId }
 }

@@ -4,7 +4,7 @@ import { formatAddress, type Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { keepNewest } from "#core/newest.ts"
-import { admitPeer, type SwarmAdmission } from "./admission.ts"
+import { admitPeer, type AdmittedPeer, type SwarmAdmission } from "./admission.ts"
 import { Connection } from "./connection.ts"
 import { SharedReads, type ReadOptions } from "./shared-reads.ts"
 import { peerIdOf } from "./wire.ts"
@@ -37,7 +37,7 @@ export class Dialler {
    * A connection to a member that serves this torrent. `wanted` is asked once it is known who answers, before anything is said to it.
    * @throws {GridError} SEEDERS_MISSING, CERTIFICATE_INVALID and its kin, PEER_MISBEHAVED
    */
-  async dial(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
+  async dial(address: Address, infohash: Infohash, wanted: (peer: AdmittedPeer) => boolean): Promise<Connection> {
     const refusedUntilMs = this.#refusedUntilMs.get(formatAddress(address))
     if (refusedUntilMs !== undefined && this.#nowMs() < refusedUntilMs)
       throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} was not admitted a while ago`)
@@ -61,13 +61,13 @@ export class Dialler {
     for (const waiter of this.#waiting.splice(0)) waiter()
   }
 
-  async #open(address: Address, infohash: Infohash, wanted: (memberId: string) => boolean): Promise<Connection> {
+  async #open(address: Address, infohash: Infohash, wanted: (peer: AdmittedPeer) => boolean): Promise<Connection> {
     const reads = new SharedReads()
     const socket = await this.#secure(address, reads)
     try {
       const peer = admitPeer(this.#admission, socket)
       if (peer.memberId === this.#memberId) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is this member itself`)
-      if (!wanted(peer.memberId)) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is connected already`)
+      if (!wanted(peer)) throw new GridError("SEEDERS_MISSING", `${formatAddress(address)} is connected already, or may not have this`)
       const connection = new Connection(socket, peer, { address, reads })
       connection.sendHandshake({ infohash, peerId: peerIdOf(this.#memberId) })
       const answer = await connection.readHandshake(HANDSHAKE_TIMEOUT_MS)

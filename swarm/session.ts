@@ -29,6 +29,7 @@ import {
   type Introduction,
   type News,
 } from "./extensions.ts"
+import type { AdmittedPeer } from "./admission.ts"
 import type { SwarmLog } from "./log.ts"
 import { MetadataService } from "./metadata-service.ts"
 import { NewsAllowance } from "./news-allowance.ts"
@@ -40,6 +41,8 @@ import type { BlockSlices, WireMessage } from "./wire.ts"
 /** What a session needs of the swarm that it is part of. */
 export type SessionParts = {
   readonly memberId: string
+  /** The own one. */
+  readonly site: string
   readonly listenPort: number
   readonly random: Random
   readonly log: SwarmLog
@@ -49,9 +52,11 @@ export type SessionParts = {
   readonly maxPeers: number
   /** Whether the member at the other end is admitted at this moment. */
   readonly admits: (connection: Connection) => boolean
+  /** Whether members of this site may have the torrent. */
+  readonly sharedWith: (site: string) => boolean
   /** Opens a connection to a member that `wanted` takes. */
-  readonly dial: (address: Address, wanted: (memberId: string) => boolean) => Promise<Connection>
-  /** What each peer is told once it has introduced itself. */
+  readonly dial: (address: Address, wanted: (peer: AdmittedPeer) => boolean) => Promise<Connection>
+  /** What each peer of the own site is told once it has introduced itself. */
   readonly news: () => News | null
   readonly heard: (news: HeardNews) => void
   /** Called once, when the session closes. */
@@ -208,8 +213,9 @@ export class TorrentSession {
    * Whether a new connection with this member is to be made, or to take the place of one that stands. Of two that were dialled from
    * different ends the one dialled by the lower member id stays, so that both ends keep the same. Of two dialled from one end, that end decides.
    */
-  wants(memberId: string, dialledBy: "us" | "them"): boolean {
+  wants({ memberId, site }: Pick<AdmittedPeer, "memberId" | "site">, dialledBy: "us" | "them"): boolean {
     if (this.#closing.signal.aborted || memberId === this.#parts.memberId || this.#core.isBanned(memberId)) return false
+    if (!this.#parts.sharedWith(site)) return false
     const existing = this.#byMember.get(memberId)
     if (existing === undefined) return dialledBy === "us" || this.#core.hasRoom
     const existingBy = existing.connection.dialled === null ? "them" : "us"
@@ -220,7 +226,7 @@ export class TorrentSession {
   /** Takes a connection whose handshakes are done; closes it when it is not wanted. */
   adopt(connection: Connection): boolean {
     const { memberId, role } = connection.peer
-    if (connection.closed || !this.#parts.admits(connection) || !this.wants(memberId, connection.dialled === null ? "them" : "us")) {
+    if (connection.closed || !this.#parts.admits(connection) || !this.wants(connection.peer, connection.dialled === null ? "them" : "us")) {
       connection.close()
       return false
     }
@@ -263,12 +269,13 @@ export class TorrentSession {
     return true
   }
 
-  /** Cuts connections whose members are no longer admitted. */
+  /** Cuts connections whose members are no longer admitted, or may have this torrent no more. */
   recheck(): void {
-    for (const link of this.#links.values()) if (!this.#parts.admits(link.connection)) link.connection.close()
+    const { admits, sharedWith } = this.#parts
+    for (const { connection } of this.#links.values()) if (!sharedWith(connection.peer.site) || !admits(connection)) connection.close()
   }
 
-  /** Tells every peer that takes it. */
+  /** Tells every peer of the own site that takes it. */
   tellNews(news: News): void {
     for (const link of this.#links.values()) this.#tellNews(link, news)
   }
@@ -303,12 +310,14 @@ export class TorrentSession {
 
   #takeNews(link: Link, payload: Buffer): void {
     link.newsAllowance.use(this.#parts.nowMs())
-    this.#parts.heard({ ...decodeNews(payload), memberId: link.connection.peer.memberId, address: listenAddressOf(link) })
+    const news = decodeNews(payload)
+    const { memberId, site } = link.connection.peer
+    if (site === this.#parts.site) this.#parts.heard({ ...news, memberId, address: listenAddressOf(link) })
   }
 
   #tellNews(link: Link, news: News): void {
     const id = link.introduction?.news ?? null
-    if (id !== null) link.connection.sendExtended(id, encodeNews(news))
+    if (id !== null && link.connection.peer.site === this.#parts.site) link.connection.sendExtended(id, encodeNews(news))
   }
 
   #dispatch(event: CoreEvent<BlockSlices>): void {
@@ -381,7 +390,7 @@ export class TorrentSession {
 
   async #dial(address: Address): Promise<void> {
     try {
-      const connection = await this.#parts.dial(address, (memberId) => this.wants(memberId, "us"))
+      const connection = await this.#parts.dial(address, (peer) => this.wants(peer, "us"))
       if (!this.adopt(connection)) this.#dispatch({ kind: "dial-failed", address })
     } catch (error) {
       if (!(error instanceof GridError)) throw error

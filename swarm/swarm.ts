@@ -54,6 +54,11 @@ export type SwarmOptions = {
   readonly maxPeersPerTorrent?: number
 }
 
+export type JoinOptions = {
+  /** Whose members may have this torrent, asked for each connection and again when `Admission` changes; without it, the own site's alone. */
+  readonly sharedWith?: (site: string) => boolean
+}
+
 /** Connections of all torrents. */
 const CONNECTIONS_MAX = 10_000
 /** Incoming connections that have not finished both handshakes; a new one takes the place of the oldest. */
@@ -109,7 +114,7 @@ export class Swarm {
       this.#log.debug({ reason: error.message }, "TLS refused")
       socket.destroy()
     })
-    this.#stopWatching = parts.admission.onChange(() => this.#recheck())
+    this.#stopWatching = parts.admission.onChange(() => this.#admissionChanged())
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
 
@@ -150,7 +155,7 @@ export class Swarm {
    * Seeds what `pieces` holds and downloads what it lacks. The store stays the caller's: it must stay open until the session is closed.
    * @throws {TypeError} when this torrent is joined, the swarm is closed or the store is of another torrent
    */
-  join(torrent: Torrent, pieces: PieceStore): TorrentSession {
+  join(torrent: Torrent, pieces: PieceStore, options: JoinOptions = {}): TorrentSession {
     if (this.#closing.signal.aborted) throw new TypeError("the swarm is closed")
     if (this.#sessions.has(torrent.infohash)) throw new TypeError(`${torrent.infohash} is joined; use session()`)
     if (
@@ -162,6 +167,7 @@ export class Swarm {
     const ended = new AbortController()
     const session = new TorrentSession(torrent, pieces, {
       memberId: this.#parts.memberId,
+      site: this.#parts.admission.site,
       listenPort: this.address.port,
       random: this.#random,
       log: this.#log,
@@ -170,6 +176,7 @@ export class Swarm {
       nowMs: this.#nowMs,
       maxPeers: this.#options.maxPeersPerTorrent ?? defaultLimits.peers,
       admits: (connection) => this.#admits(connection),
+      sharedWith: options.sharedWith ?? ((site) => site === this.#parts.admission.site),
       dial: (address, wanted) => this.#dialler.dial(address, torrent.infohash, wanted),
       news: () => this.#news,
       heard: (news) => {
@@ -216,7 +223,7 @@ export class Swarm {
     throw new GridError("SEEDERS_MISSING", `no peer gave the metadata of ${infohash}; is a server that holds it running?`)
   }
 
-  /** What all peers are told from now on: those connected now, at most once a second, and each that connects. */
+  /** What all peers of the own site are told from now on: those connected now, at most once a second, and each that connects. */
   setNews(news: News): void {
     if (news.seq === this.#news?.seq && news.infohash === this.#news.infohash) return
     this.#news = news
@@ -227,6 +234,11 @@ export class Swarm {
   onNews(listener: (news: HeardNews) => void): () => void {
     this.#newsListeners.add(listener)
     return () => this.#newsListeners.delete(listener)
+  }
+
+  /** Cuts whoever is admitted no more, or may no more have the torrent that it is connected for. */
+  recheck(): void {
+    for (const session of this.#sessions.values()) session.recheck()
   }
 
   /** Parts from all peers and stops listening. Stores stay open: they are their owners'. */
@@ -253,7 +265,7 @@ export class Swarm {
     if (nowMs - this.#recheckedAtMs >= RECHECK_MS) {
       this.#recheckedAtMs = nowMs
       this.#frames.trim()
-      for (const session of this.#sessions.values()) session.recheck()
+      this.recheck()
     }
     for (const session of this.#sessions.values()) if (session.active) session.tick()
   }
@@ -285,8 +297,7 @@ export class Swarm {
       const connection = new Connection(socket, peer, null)
       const { infohash, peerId } = await connection.readHandshake(HANDSHAKE_TIMEOUT_MS)
       const session = this.#sessions.get(infohash)
-      if (session === undefined || !peerId.equals(peerIdOf(peer.memberId)) || !session.wants(peer.memberId, "them"))
-        return connection.close()
+      if (session === undefined || !peerId.equals(peerIdOf(peer.memberId)) || !session.wants(peer, "them")) return connection.close()
       this.#halfOpen.delete(remoteName(socket))
       connection.sendHandshake({ infohash, peerId: peerIdOf(this.#parts.memberId) })
       session.adopt(connection)
@@ -297,10 +308,10 @@ export class Swarm {
     }
   }
 
-  #recheck(): void {
+  #admissionChanged(): void {
     this.#server.setSecureContext(this.#parts.admission.tlsServerOptions())
     this.#dialler.admissionChanged()
-    for (const session of this.#sessions.values()) session.recheck()
+    this.recheck()
     for (const connection of this.#fetching) if (!this.#admits(connection)) connection.close()
   }
 

@@ -24,6 +24,8 @@ import { onlineKeysOf } from "./online-roles.ts"
 
 export type Catalog = {
   readonly files: CatalogFiles
+  /** `site`: without what publishers signed, so that it tells of no image (files.ts `siteScope`). */
+  readonly scope: "whole" | "site"
   readonly rootVersion: number
   readonly timestampVersion: number
   readonly snapshotVersion: number
@@ -58,14 +60,14 @@ export type Anchor = { readonly rootDigest: Sha256 } | { readonly trusted: Catal
 
 /**
  * Verifies a catalog from the anchor on. Against trusted files no version of any role may be lower; an equal one may differ,
- * as when two servers signed at the same time.
+ * as when two servers signed at the same time. With `scope: "site"` the publishers' files are not asked for, and none may be there.
  * @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, CATALOG_EXPIRED; with `expiry: "ignore"` never the last
  */
 export function openCatalog(
   files: CatalogFiles,
   anchor: Anchor,
   nowMs: number,
-  options: { readonly expiry?: "enforce" | "ignore" } = {},
+  options: { readonly expiry?: "enforce" | "ignore"; readonly scope?: Catalog["scope"] } = {},
 ): Catalog {
   const rootCount = countRoots(files)
   const store = "trusted" in anchor ? trustedStart(files, rootCount, anchor.trusted) : digestStart(files, anchor.rootDigest)
@@ -86,7 +88,9 @@ export function openCatalog(
 
   const targets = readMetadata("targets", bytes("targets"))
   verified("targets", () => store.updateDelegatedTargets(bytes("targets"), "targets", "root"))
-  const publishers = targets.delegations.roles.map((role) => {
+  const { scope = "whole" } = options
+  const delegated = scope === "whole" ? targets.delegations.roles : []
+  const publishers = delegated.map((role) => {
     return { role, body: readPublisher(bytes(role.name), role, targets.delegations.keys, snapshot.meta[`${role.name}.json`]) }
   })
 
@@ -101,6 +105,7 @@ export function openCatalog(
   requireNoStrays(files, rootCount, publishers, documents.paths)
   return {
     files,
+    scope,
     rootVersion: root.version,
     timestampVersion: timestamp.version,
     snapshotVersion: snapshot.version,

@@ -89,7 +89,7 @@ function delegationEvents(before: SignedBody<"targets">, after: SignedBody<"targ
 
 type SiteField = keyof SiteDocument
 /** Fields of the site document whose changes have events of their own. */
-const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>(["authorities", "pointerKey", "groups", "networkKeys", "revoked"])
+const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>(["authorities", "pointerKey", "groups", "networkKeys", "revoked", "federation"])
 
 export function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
   const events: Happening[] = []
@@ -99,9 +99,26 @@ export function siteEvents(before: SiteDocument, after: SiteDocument): Happening
   events.push(...groupEvents(before, after))
   for (const id of added(before.revoked, after.revoked)) events.push({ event: "revoked", what: { id } })
   for (const id of added(after.revoked, before.revoked)) events.push({ event: "revocation-lifted", what: { id } })
+  events.push(...federationEvents(before, after))
   for (const field of new Set([...Object.keys(before), ...Object.keys(after)]) as Set<SiteField>)
     if (!TOLD_FIELDS.has(field) && JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       events.push({ event: "site-changed", what: { field } })
+  return events
+}
+
+function federationEvents(before: SiteDocument, after: SiteDocument): Happening[] {
+  const former = new Map(before.federation.map((agreement) => [agreement.site, agreement]))
+  const events: Happening[] = []
+  for (const agreement of after.federation) {
+    const { site, rootDigest, shares, mirrors, endedAtMs } = agreement
+    const old = former.get(site)
+    former.delete(site)
+    if (old !== undefined && JSON.stringify(old) === JSON.stringify(agreement)) continue
+    const what = { site, rootDigest, shares: listOf(shares), mirrors: listOf(mirrors) }
+    if (endedAtMs !== null && old?.endedAtMs === null) events.push({ event: "federation-ended", what: { site } })
+    else events.push({ event: old === undefined || old.endedAtMs !== null ? "federated" : "federation-changed", what })
+  }
+  for (const site of former.keys()) events.push({ event: "federation-forgotten", what: { site } })
   return events
 }
 

@@ -109,6 +109,13 @@ function siteWords({ event, what }: Happening, before: SiteDocument, after: Site
       return `${COMES} revoked: ${of("id")}`
     case "revocation-lifted":
       return `${GOES} revoked: ${of("id")}, which is admitted again`
+    case "federated":
+    case "federation-changed":
+      return `site ${of("site")}, root digest ${of("rootDigest")}: its members may have ${of("shares") || "no image"}; of its images copies are kept of ${of("mirrors") || "none"}`
+    case "federation-ended":
+      return `${GOES} site ${of("site")}: the agreement with it ends`
+    case "federation-forgotten":
+      return `${GOES} site ${of("site")}: nothing of it is admitted`
     case "site-changed": {
       const field = of("field") as keyof SiteDocument
       return `site document: ${field} is ${JSON.stringify(after[field]) ?? "gone"} (was ${JSON.stringify(before[field]) ?? "not there"})`

@@ -39,6 +39,13 @@ export function siteDocumentOf(files: CatalogFiles): SiteDocument {
   return readSiteDocument(parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", targetPath.site))
 }
 
+/** What of a repository says who speaks for the site: all but what publishers signed. */
+export function siteScope(files: CatalogFiles): CatalogFiles {
+  const roots = Array.from({ length: countRoots(files) }, (_, before) => ROOT_PATH(before + 1))
+  const others = ["timestamp", "snapshot", "targets"].map(METADATA_PATH)
+  return new Map([...roots, ...others, TARGET_PREFIX + targetPath.site].map((path) => [path, fileOf(files, path)]))
+}
+
 /** A document as it is signed and stored. */
 export function documentBytes(document: SiteDocument | Manifest | Grants): Buffer {
   return Buffer.from(`${JSON.stringify(document)}\n`)

@@ -17,10 +17,10 @@ async function start(directory: string): Promise<Member> {
   const member = await Member.start({ home: await Home.open(directory), clock: systemClock, log: silentLog })
   for (const server of member.apiAddresses())
     await member.directory.consider((await member.api.json(server, { path: routes.servers }, readServerList)).servers)
-  const [image] = member.catalogs.catalog.images.values()
-  const layer = image?.layers.find(({ kind }) => kind === "full")
-  if (layer === undefined) throw new Error("the site has no image")
-  await (await openLayerSession(member, layer, member.layers)).whenComplete()
+  const [manifest] = member.catalogs.catalog.images.values()
+  const layer = manifest?.layers.find(({ kind }) => kind === "full")
+  if (manifest === undefined || layer === undefined) throw new Error("the site has no image")
+  await (await openLayerSession(member, { manifest, layer }, member.layers)).whenComplete()
   return member
 }
 

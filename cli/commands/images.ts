@@ -1,24 +1,35 @@
-/** `imagegrid images`: what the site has published. */
-import { layerOf, refOf } from "#core/documents.ts"
-import { formatImageRef } from "#core/identifiers.ts"
+/** `imagegrid images`: what the site has published, and what sites that it federates with share with it. */
+import { layerOf, type Manifest } from "#core/documents.ts"
 import { imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
-import { catalogToShow } from "../catalog-view.ts"
+import { formatImage } from "#member/image-sources.ts"
+import { imagesToShow } from "../catalog-view.ts"
 import type { CommandContext } from "../command.ts"
 import { formatBytes } from "../progress.ts"
+
+/** The own site's images come first. */
+function placeOf({ site, name }: Manifest, ownSite: string): string {
+  return `${site === ownSite ? "" : site} ${name}`
+}
 
 export default async function run(context: CommandContext): Promise<void> {
   const { output } = context
   const home = await Home.open(context.home())
-  const catalog = await catalogToShow(home, context)
-  const secrets = await home.secrets()
-  const rows = [...catalog.images.values()]
-    .sort((a, b) => (a.name === b.name ? b.publishedAtMs - a.publishedAtMs : a.name < b.name ? -1 : 1))
-    .map((manifest) => {
+  const { own, federated } = await imagesToShow(home, context)
+  const opener = { site: home.site, secrets: await home.secrets() }
+  const others = federated.sites().flatMap(({ inForce, catalog }) => (inForce && catalog !== null ? [catalog] : []))
+  const found = [own, ...others].flatMap((catalog) => [...catalog.images.values()].map((manifest) => ({ catalog, manifest })))
+  const rows = found
+    .filter(({ manifest }) => federated.mayHave(manifest.site, manifest.name, home.site))
+    .sort(
+      ({ manifest: a }, { manifest: b }) => placeOf(a, home.site).localeCompare(placeOf(b, home.site)) || b.publishedAtMs - a.publishedAtMs,
+    )
+    .map((one) => {
+      const { manifest } = one
       const { sealedBytes, contentBytes } = layerOf(manifest, "full")
-      const mayOpen = imageIdentity(home.site, catalog, manifest, secrets) !== null
+      const mayOpen = imageIdentity(one, opener) !== null
       return {
-        image: formatImageRef(refOf(manifest)),
+        image: formatImage(manifest, home.site),
         publishedAtMs: manifest.publishedAtMs,
         entries: manifest.entryCount,
         contentBytes,

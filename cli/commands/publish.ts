@@ -10,7 +10,7 @@ import { silentLog } from "#member/log.ts"
 import { DEFAULT_GROUP } from "#nodes/create-site.ts"
 import { publishImage, waitForCopies } from "#nodes/publish.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, groupNames, wholeNumber } from "../values.ts"
+import { byteCount, granteeNames, wholeNumber } from "../values.ts"
 import { openKeyRing, type KeyOptions } from "../keys.ts"
 import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
@@ -23,8 +23,10 @@ export default async function run(
   options: Options,
 ): Promise<void> {
   const ref = imageRef(image ?? "")
-  const groups = options.group === undefined ? [DEFAULT_GROUP] : groupNames(options.group)
+  const groups = options.group === undefined ? [DEFAULT_GROUP] : granteeNames(options.group)
   if (groups.length === 0) throw new GridError("USAGE", "--group names no group; name those that may open the image, or leave it out")
+  if (groups.every((name) => name.includes("/")))
+    throw new GridError("USAGE", "--group names no group of this site; without one nobody here could grant the image to others later")
   const pieceBytes = options.piecesOf === undefined ? undefined : pieceLength(options.piecesOf)
   const copies = options.waitCopies === undefined ? null : wholeNumber("--wait-copies", options.waitCopies, { min: 1, max: 1_000 })
   const opened = await Home.open(home())

@@ -1,9 +1,9 @@
 /** `imagegrid show NAME[:VERSION]`: one image: its layers, digests, and who may open it. */
-import { refOf } from "#core/documents.ts"
-import { formatImageRef, imageQuery } from "#core/identifiers.ts"
-import { findImage, granteesOf, imageIdentity } from "#client/open-image.ts"
+import { imageQuery } from "#core/identifiers.ts"
+import { granteesOf, imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
-import { catalogToShow } from "../catalog-view.ts"
+import { findImage, formatImage } from "#member/image-sources.ts"
+import { imagesToShow } from "../catalog-view.ts"
 import type { CommandContext } from "../command.ts"
 import { describeMembers } from "../group-members.ts"
 import { formatBytes } from "../progress.ts"
@@ -12,15 +12,19 @@ export default async function run(context: CommandContext, [image]: readonly str
   const { output } = context
   const query = imageQuery(image ?? "")
   const home = await Home.open(context.home())
-  const catalog = await catalogToShow(home, context)
-  const manifest = findImage(catalog, query)
-  const ref = formatImageRef(refOf(manifest))
-  const grantees = granteesOf(catalog, manifest)
-  const mayOpen = imageIdentity(home.site, catalog, manifest, await home.secrets()) !== null
+  const found = findImage(await imagesToShow(home, context), query)
+  const { manifest } = found
+  const ref = formatImage(manifest, home.site)
+  const grantees = granteesOf(found)
+  const mayOpen = imageIdentity(found, { site: home.site, secrets: await home.secrets() }) !== null
   output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen })
   output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
   output.say(`Sealed to ${manifest.recipient}; this member ${mayOpen ? "may" : "may not"} open it.`)
   for (const grantee of grantees) {
+    if (grantee.current === null) {
+      output.say(`May open it: ${grantee.group}, by generation ${grantee.generation} of its key. Who is in it its own site says.`)
+      continue
+    }
     const key = grantee.current
       ? `its newest key, generation ${grantee.generation}`
       : `a former key, generation ${grantee.generation}, which those who were removed since have too`

@@ -2,10 +2,11 @@
 import { hash } from "node:crypto"
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { findImage, requireImageIdentity } from "../../client/open-image.ts"
+import { requireImageIdentity } from "../../client/open-image.ts"
 import { systemClock } from "../../core/clock.ts"
-import { groupName, imageQuery, memberId } from "../../core/identifiers.ts"
+import { groupName, imageQuery, memberId, ownImageQuery } from "../../core/identifiers.ts"
 import { GROUP_KEYS_MAX, readMembershipAnswer, routes } from "../../core/wire.ts"
+import { findImage } from "../../member/image-sources.ts"
 import { readMembership } from "../../member/membership.ts"
 import type { Member } from "../../member/member.ts"
 import { outdatedOf } from "../../member/renewal.ts"
@@ -19,8 +20,7 @@ const stranger = memberId("ab".repeat(16))
 
 /** The image's identity, or the code of the refusal. */
 function opens(member: Member, image: string): string {
-  const { catalog } = member.catalogs
-  return requireImageIdentity(member.home.site, catalog, findImage(catalog, imageQuery(image)), member.secrets)
+  return requireImageIdentity(findImage(member.images, imageQuery(image)), { site: member.home.site, secrets: member.secrets })
 }
 
 function generations(member: Pick<Member, "secrets">, group: string): number[] {
@@ -83,7 +83,7 @@ test("the clients that stay get the new generation by renewal, and open what is 
   assert.notEqual(opens(member, "os:1"), opens(member, "os:2"))
 
   // Granted anew, the old image is sealed to the newest generation alone.
-  const granted = await grantImage(await site.parts(), imageQuery("os"), DEFAULT_GROUP)
+  const granted = await grantImage(await site.parts(), ownImageQuery("os"), DEFAULT_GROUP)
   assert.deepEqual(granted?.images, ["os:1"])
   await member.catalogs.refresh()
   assert.deepEqual(

@@ -6,7 +6,7 @@ import { join } from "node:path"
 import pino from "pino"
 import { decodeInvite, type Invite } from "../../crypto/invite.ts"
 import { systemClock, type Clock } from "../../core/clock.ts"
-import { groupName, imageRef, siteName } from "../../core/identifiers.ts"
+import { imageRef, siteName } from "../../core/identifiers.ts"
 import { keysDirectory, type Home } from "../../member/home.ts"
 import { joinSite } from "../../member/join.ts"
 import { silentLog, type Log } from "../../member/log.ts"
@@ -140,7 +140,7 @@ export class TestSite implements AsyncDisposable {
     mkdirSync(directory, { recursive: true })
     writeFileSync(join(directory, "hostname"), `${image}\n`)
     const signal = new AbortController().signal
-    const options = { directory, ref: imageRef(image), groups: groups.map((name) => groupName(name)) }
+    const options = { directory, ref: imageRef(image), groups }
     await publishImage({ ...(await this.parts()), signal }, options)
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { after, before, test } from "node:test"
-import { imageQuery, groupName, memberId, type GroupName } from "../../core/identifiers.ts"
+import { ownImageQuery, groupName, memberId, type GroupName } from "../../core/identifiers.ts"
 import { mayOpen } from "../../crypto/grant.ts"
 import { DEFAULT_GROUP } from "../../nodes/create-site.ts"
 import { grantImage, ungrantImage } from "../../nodes/grants.ts"
@@ -29,9 +29,9 @@ async function grantsOf(image: string): Promise<string[]> {
   return grants.grants.map(({ group, generation }) => `${group}/${generation}`).sort()
 }
 
-const grant = async (image: string, group: GroupName) => (await grantImage(await site.parts(), imageQuery(image), group))?.images ?? null
+const grant = async (image: string, group: GroupName) => (await grantImage(await site.parts(), ownImageQuery(image), group))?.images ?? null
 const ungrant = async (image: string, group: GroupName) =>
-  (await ungrantImage(await site.parts(), imageQuery(image), group))?.images ?? null
+  (await ungrantImage(await site.parts(), ownImageQuery(image), group))?.images ?? null
 
 test("an image is granted to as many groups as its publisher names", async () => {
   assert.deepEqual(await grantsOf("os:1"), ["default/1"])
@@ -69,7 +69,7 @@ test("an unknown image or group is refused, and so is whoever has no key of the 
   await assert.rejects(grant("os:3", lab), { code: "IMAGE_UNKNOWN" })
   await assert.rejects(grant("os:1", groupName("nobody")), { code: "GROUP_UNKNOWN", message: /has default, lab, staff/ })
   await assert.rejects(ungrant("os:1", groupName("nobody")), { code: "GROUP_UNKNOWN" })
-  await assert.rejects(grantImage(await site.parts("no keys"), imageQuery("os:1"), lab), { code: "KEY_MISSING" })
+  await assert.rejects(grantImage(await site.parts("no keys"), ownImageQuery("os:1"), lab), { code: "KEY_MISSING" })
   const outsider = await site.joinServer("mirror", "mirror")
-  await assert.rejects(grantImage({ ...(await site.parts()), home: outsider }, imageQuery("os:1"), lab), { code: "GRANT_MISSING" })
+  await assert.rejects(grantImage({ ...(await site.parts()), home: outsider }, ownImageQuery("os:1"), lab), { code: "GRANT_MISSING" })
 })

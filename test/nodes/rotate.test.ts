@@ -230,7 +230,7 @@ test("rotate group: who was away opens what was granted before and after", async
     for (const image of ["debian:1", "debian:2"]) {
       const manifest = catalog.images.get(image)
       assert.ok(manifest)
-      assert.ok(imageIdentity(client.site, catalog, manifest, member.secrets) !== null, image)
+      assert.ok(imageIdentity({ catalog, manifest }, { site: client.site, secrets: member.secrets }) !== null, image)
     }
     assert.deepEqual(
       catalog.grants.get("debian:2")?.grants.map(({ generation }) => generation),

@@ -54,7 +54,7 @@ test(
     const secrets = await home.secrets()
     const [group] = secrets.groups
     assert.ok(manifest !== undefined && group !== undefined && secrets.online !== undefined)
-    const identity = imageIdentity(home.site, catalog, manifest, secrets)
+    const identity = imageIdentity({ catalog, manifest }, { site: home.site, secrets })
     assert.ok(identity !== null)
     const closed: Needles = new Map([
       ["the marker", marker],

@@ -7,7 +7,7 @@ import { layerOf } from "../../core/documents.ts"
 import { newImageIdentity } from "../../crypto/age.ts"
 import { openLayer } from "../../image/open-layer.ts"
 import { Home } from "../../member/home.ts"
-import { openLayerSession, requireSealedDigest } from "../../member/layer-session.ts"
+import { openLayerSession, requireSealedDigest, type ImageLayer } from "../../member/layer-session.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { TestGrid } from "./grid.ts"
@@ -37,9 +37,9 @@ test("a member without a grant is told so before it downloads, and the sealed by
     const { catalog } = member.catalogs
     const manifest = catalog.images.get("lab/os:1")
     assert.ok(manifest !== undefined)
-    assert.equal(imageIdentity(home.site, catalog, manifest, member.secrets), null)
+    assert.equal(imageIdentity({ catalog, manifest }, { site: home.site, secrets: member.secrets }), null)
     const layer = layerOf(manifest, "full")
-    const { pieces, torrent, ...session } = await sealedBytes(member, layer)
+    const { pieces, torrent, ...session } = await sealedBytes(member, { manifest, layer })
     const sealed = Buffer.alloc(layer.sealedBytes)
     await pieces.read(0, sealed.length, sealed)
     assert.equal(session.complete, true)
@@ -69,9 +69,9 @@ test("a member without a grant is told so before it downloads, and the sealed by
   await deploy.event("good")
 })
 
-async function sealedBytes(member: Member, layer: Parameters<typeof openLayerSession>[1]) {
-  const session = await openLayerSession(member, layer, member.layers)
+async function sealedBytes(member: Member, one: ImageLayer) {
+  const session = await openLayerSession(member, one, member.layers)
   await session.whenComplete()
-  await requireSealedDigest(session.pieces, layer)
+  await requireSealedDigest(session.pieces, one.layer)
   return { pieces: session.pieces, torrent: session.torrent, complete: session.pieces.heldCount === session.torrent.pieceCount }
 }

@@ -3,10 +3,9 @@ import { execFileSync, spawnSync } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
-import { findImage, requireImageIdentity } from "../../client/open-image.ts"
+import { requireImageIdentity } from "../../client/open-image.ts"
 import { systemClock } from "../../core/clock.ts"
 import { layerOf } from "../../core/documents.ts"
-import { imageQuery } from "../../core/identifiers.ts"
 import { Home } from "../../member/home.ts"
 import { storedCatalog } from "../../member/stored-catalog.ts"
 import { TestGrid } from "./grid.ts"
@@ -39,9 +38,12 @@ test(
 
     const home = await Home.open(grid.home("client"))
     const { catalog } = await storedCatalog(home, systemClock.nowMs())
-    const manifest = findImage(catalog, imageQuery("os:1"))
+    const manifest = catalog.images.get("os:1")
+    assert.ok(manifest !== undefined)
     const identity = grid.home("identity")
-    writeFileSync(identity, requireImageIdentity(home.site, catalog, manifest, await home.secrets()), { mode: 0o600 })
+    writeFileSync(identity, requireImageIdentity({ catalog, manifest }, { site: home.site, secrets: await home.secrets() }), {
+      mode: 0o600,
+    })
     const [staged] = readdirSync(stage)
     assert.ok(staged !== undefined)
     const { infohash } = layerOf(manifest, "full")

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { TrustedMetadataStore } from "tuf-js/dist/store.js"
-import { imageQuery } from "#core/identifiers.ts"
+import { ownImageQuery } from "#core/identifiers.ts"
 import { keyIdOfSeed, listedFile, signMetadata, tufKeyOf } from "#trust/metadata.ts"
 import { METADATA_PATH, ROOT_PATH, type CatalogFiles } from "#trust/catalog-file.ts"
 import { newestVersion, openCatalog, resolveImage, rootDigest } from "#trust/catalog.ts"
@@ -113,14 +113,14 @@ test("the newest version is the one that was published last, whatever its name",
 
 test("resolveImage() finds a version, else the newest, else says what is near", () => {
   const catalog = open(files)
-  assert.equal(resolveImage(catalog, imageQuery("debian:1")).version, "1")
-  assert.equal(resolveImage(catalog, imageQuery("debian")).version, "2")
+  assert.equal(resolveImage(catalog, ownImageQuery("debian:1")).version, "1")
+  assert.equal(resolveImage(catalog, ownImageQuery("debian")).version, "2")
   assert.throws(
-    () => resolveImage(catalog, imageQuery("debain")),
+    () => resolveImage(catalog, ownImageQuery("debain")),
     refusedWith("IMAGE_UNKNOWN", /debain; site lab has debian, hpc\/debian$/),
   )
-  assert.throws(() => resolveImage(catalog, imageQuery("debian:3")), refusedWith("IMAGE_UNKNOWN", /its newest versions are 2, 1$/))
-  assert.throws(() => resolveImage(open(newRepository()), imageQuery("debian")), refusedWith("IMAGE_UNKNOWN", /has published none yet/))
+  assert.throws(() => resolveImage(catalog, ownImageQuery("debian:3")), refusedWith("IMAGE_UNKNOWN", /its newest versions are 2, 1$/))
+  assert.throws(() => resolveImage(open(newRepository()), ownImageQuery("debian")), refusedWith("IMAGE_UNKNOWN", /has published none yet/))
 })
 
 test("500 images open in well under a second, and 2,000 in proportion", () => {

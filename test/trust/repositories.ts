@@ -36,6 +36,7 @@ export const siteDocument = (site = "lab"): SiteDocument => ({
   groups: [{ name: "default", generation: 1, publicKey: "cd".repeat(32), added: [], removed: [] }],
   networkKeys: ["ef".repeat(32)],
   revoked: [],
+  federation: [],
 })
 
 export function manifestOf(image: string, changed: Partial<Manifest> = {}): Manifest {
