@@ -25,6 +25,8 @@ export function findImage({ own, federated }: ImageSources, { name, version }: I
   const isOther = federated.sites().some(({ agreement }) => agreement.site === first)
   const catalog = isOther ? federated.catalogOf(first) : own
   const inSite = isOther || first === own.site.site ? name.slice(slash + 1) : name
+  if (isOther && !federated.mayHave(first, inSite, own.site.site))
+    throw new GridError("IMAGE_UNKNOWN", `${name}; ${first} shares no image of this name with ${own.site.site} ('imagegrid federate list')`)
   return { catalog, manifest: resolveImage(catalog, { name: imageName(inSite), version }) }
 }
 

@@ -2,7 +2,7 @@
 import { once } from "node:events"
 import type { AddressInfo } from "node:net"
 import { connect, createServer, type ConnectionOptions, type TLSSocket } from "node:tls"
-import type { Admission, AdmittedAs } from "#crypto/admission.ts"
+import type { Admission, AdmittedAs, AdmittedFrom } from "#crypto/admission.ts"
 import type { Certificate } from "#crypto/certificate.ts"
 
 export type Outcome = {
@@ -15,6 +15,7 @@ export type Outcome = {
 
 export type HandshakeOptions = {
   readonly answeringAdmits?: readonly AdmittedAs[]
+  readonly admitsFrom?: AdmittedFrom
   readonly dialling?: ConnectionOptions
   /** Sees the dialling socket before it has connected. */
   readonly observe?: (socket: TLSSocket) => void
@@ -26,7 +27,7 @@ export async function handshake(answering: Admission, dialling: ConnectionOption
   const server = createServer(answering.tlsServerOptions(), (socket) => {
     socket.on("error", () => {})
     try {
-      answered = answering.admitSocket(socket, options.answeringAdmits ?? ["server", "client"])
+      answered = answering.admitSocket(socket, options.answeringAdmits ?? ["server", "client"], options.admitsFrom)
       socket.end("welcome")
     } catch (error) {
       answered = error instanceof Error ? error : new Error(String(error))
