@@ -36,6 +36,7 @@ export const refusals = {
   ADDRESS_IN_USE: { meaning: "another program listens on this address", exit: "configuration" },
   API_REFUSED: { meaning: "a server refused the request", exit: "permission" },
   AUDIT_BROKEN: { meaning: "the audit log was changed, cut off or can't be read", exit: "data" },
+  BUNDLE_INVALID: { meaning: "the file is not an export of images, or is damaged", exit: "data" },
   CATALOG_INVALID: { meaning: "signed site metadata does not verify", exit: "data" },
   CATALOG_EXPIRED: { meaning: "signed site metadata has expired, or this machine's clock is wrong", exit: "data" },
   CATALOG_ROLLBACK: { meaning: "signed site metadata is older than what is already trusted", exit: "data" },

@@ -29,3 +29,10 @@ export function mayHave(document: Pick<SiteDocument, "site" | "federation">, sit
   const agreement = agreementWith(document, site)
   return agreement !== null && agreement.endedAtMs === null && agreement.shares.some((pattern) => isOfPattern(imageName, pattern))
 }
+
+/** Whether servers of a site keep copies of another one's image of this name: they want it, and may have it. */
+export function isMirrored(own: Side, theirs: Side, imageName: string): boolean {
+  const agreement = agreementWith(own.document, theirs.document.site)
+  if (agreement === null || !isInForce(own, theirs) || !mayHave(theirs.document, own.document.site, imageName)) return false
+  return agreement.mirrors.some((pattern) => isOfPattern(imageName, pattern))
+}

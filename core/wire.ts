@@ -24,6 +24,7 @@ export const routes = {
   publications: "/v1/publications",
   hints: "/v1/hints",
   reports: "/v1/reports",
+  bundles: "/v1/bundles",
   auditHead: "/v1/audit/head",
   auditSeen: "/v1/audit/seen",
 } as const
@@ -211,6 +212,21 @@ export const AUDIT_HEADS_MAX = 10_000
 /** What a server saw of the caller's audit log, the oldest first. */
 export const AuditHeads = Type.Object({ heads: Type.Array(AuditHead, { maxItems: AUDIT_HEADS_MAX }) }, strict)
 
+/** The command of a server's own home has unpacked a bundle, into this directory below `importing/`. */
+export const BundleRequest = Type.Object({ directory: Type.String({ pattern: "^work-[A-Za-z0-9]{6}$" }) }, strict)
+/** What was taken of it, images as `[SITE/]NAME:VERSION`, and what was not. */
+export const BundleTaken = Type.Object(
+  {
+    images: Type.Array(Type.String({ maxLength: 300 }), { maxItems: 100_000 }),
+    passedOver: Type.Array(Type.Object({ image: Type.String({ maxLength: 300 }), why: Type.String({ maxLength: 1_000 }) }, strict), {
+      maxItems: 100_000,
+    }),
+    newerCatalogs: Type.Array(Label, { maxItems: 100 }),
+  },
+  strict,
+)
+export type BundleTaken = Static<typeof BundleTaken>
+
 /** Every refusal of the API: a code of core/errors.ts and a sentence. */
 export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detail: Type.String({ maxLength: 2_000 }) }, strict)
 
@@ -220,6 +236,7 @@ export const readCatalogSeq = reader(Hint, "REQUEST_INVALID", "catalog seq")
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
+export const readBundleTaken = reader(BundleTaken, "REQUEST_INVALID", "answer to an import")
 export const readAuditHead = reader(AuditHead, "REQUEST_INVALID", "audit head")
 export const readAuditHeads = reader(AuditHeads, "REQUEST_INVALID", "audit heads")
 export const readRefusal = reader(Refusal, "REQUEST_INVALID", "refusal")

@@ -124,8 +124,12 @@ export class CatalogKeeper {
     this.#hearsay.unheard(by, who)
   }
 
-  /** Takes a catalog from elsewhere if it is newer than what is kept. Resolves with whether it was. @throws {GridError} CATALOG_* */
-  async consider(bytes: Buffer, from: string | null): Promise<boolean> {
+  /**
+   * Takes a catalog from elsewhere if it is newer than what is kept. Resolves with whether it was. One that has lapsed is taken only where it was
+   * carried here by hand, and by a server: what is newer in it counts, under a timestamp of its own.
+   * @throws {GridError} CATALOG_*
+   */
+  async consider(bytes: Buffer, from: string | null, options: { readonly expiry?: "enforce" | "ignore" } = {}): Promise<boolean> {
     if (bytes.length > CATALOG_BYTES_MAX)
       throw new GridError("CATALOG_INVALID", `${bytes.length} bytes, at most ${CATALOG_BYTES_MAX} are taken`)
     if (bytes.equals(this.#bytes)) return false
@@ -134,7 +138,7 @@ export class CatalogKeeper {
       const online = this.#parts.online()
       const mine = this.#catalog.files
       if (online !== null) {
-        openCatalog(files, { rootDigest: this.#parts.home.rootDigest }, nowMs)
+        openCatalog(files, { rootDigest: this.#parts.home.rootDigest }, nowMs, options)
         return mergeCatalogs({ mine, theirs: files, online: seedsFrom(online), nowMs })
       }
       const theirs = openCatalog(files, { trusted: mine }, nowMs)

@@ -8,7 +8,7 @@ import { targetsOf } from "#trust/files.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Agreement } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
-import { agreementWith, isInForce, mayHave, type Side } from "#core/federation.ts"
+import { agreementWith, isInForce, isMirrored, mayHave, type Side } from "#core/federation.ts"
 import { CATALOG_BYTES_MAX } from "#core/wire.ts"
 import type { Home } from "./home.ts"
 import type { Log } from "./log.ts"
@@ -86,6 +86,12 @@ export class FederatedCatalogs {
     const [ownerSide, side] = [this.#sideOf(owner), this.#sideOf(site)]
     if (ownerSide === null || side === null) return false
     return owner === site || (isInForce(ownerSide, side) && mayHave(ownerSide.document, site, imageName))
+  }
+
+  /** Whether servers of the own site keep copies of another one's image. */
+  isMirrored(site: string, imageName: string): boolean {
+    const theirs = this.#sideOf(site)
+    return theirs !== null && isMirrored(this.#ownSide(), theirs, imageName)
   }
 
   /** Drops what is kept of sites that the own document names no more. */

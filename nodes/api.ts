@@ -3,6 +3,7 @@
  * roles that may call it, and the certificate is checked again at each request, so a revoked member is refused at once.
  */
 import type { TLSSocket } from "node:tls"
+import type { Static } from "typebox"
 import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
@@ -17,6 +18,8 @@ import {
   API_BODY_BYTES_MAX,
   AuditHead,
   AuditHeads,
+  BundleRequest,
+  BundleTaken,
   ClaimAnswer,
   ClaimRequest,
   DeployReport,
@@ -60,6 +63,8 @@ export type ApiParts = {
   readonly metrics: () => string
   /** Takes a change that people signed, with the layers of new images in the store. */
   readonly apply: (publication: Publication, from: string) => Promise<void>
+  /** Takes a bundle that lies unpacked in this directory below the home's `importing/`. */
+  readonly takeBundle: (directory: string) => Promise<BundleTaken>
   /** A server, of this site or another, says that it has a newer catalog of its site. */
   readonly hinted: (site: string, catalogSeq: number) => void
 }
@@ -297,6 +302,17 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       issuing()
       await parts.apply(request.body, request.ip)
       return {}
+    },
+  )
+
+  api.post<{ Body: Static<typeof BundleRequest> }>(
+    routes.bundles,
+    route("Takes images that a command of this server's own home has unpacked.", ALL_SERVERS, { body: BundleRequest, answer: BundleTaken }),
+    async (request) => {
+      const caller = callerOf(request, ALL_SERVERS) as MemberCertificate
+      if (caller.memberId !== member.home.memberId)
+        throw new GridError("API_REFUSED", "only a command of this server's own home names its directories")
+      return parts.takeBundle(request.body.directory)
     },
   )
 

@@ -7,8 +7,8 @@ import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
-import { CATALOG_BYTES_MAX, routes } from "#core/wire.ts"
-import { seedsFrom } from "#member/catalog-keeper.ts"
+import { CATALOG_BYTES_MAX, readBundleTaken, routes, type BundleTaken } from "#core/wire.ts"
+import { seedsFrom, type RecordChange } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
@@ -18,10 +18,14 @@ import { LayerStore } from "#store/layer-store.ts"
 import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
 import { encodePublication, requireLayersHeld } from "./publication.ts"
+import { IMPORTING, takeBundle } from "./take-bundle.ts"
 
 export type OwnServerParts = { readonly home: Home; readonly clock: Clock; readonly log: Log }
 
 const APPLY_TIMEOUT_MS = 60_000
+/** Hashing what was carried here takes its time. */
+const BUNDLE_TIMEOUT_MS = 6 * 3_600_000
+const BUNDLE_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 /** The catalog of the running server of this home if one runs, else the one on disk. It may have expired: a change may be what brings it back. */
 export async function currentCatalog(parts: OwnServerParts): Promise<Catalog> {
@@ -58,6 +62,38 @@ export async function submitChange(parts: OwnServerParts, change: Change): Promi
     const bytes = await packCatalog(files)
     await new AuditLog({ home, clock }).append(changeEvents(catalog.files, files, null))
     await home.saveCatalog(bytes)
+  } finally {
+    held.release()
+  }
+}
+
+/**
+ * Takes a bundle that lies unpacked below the home's `importing/` into the running server of this home, or into the home where none runs.
+ * @throws {GridError} as takeBundle
+ */
+export async function submitBundle(parts: OwnServerParts, directory: string): Promise<BundleTaken> {
+  const { home, clock, log } = parts
+  const held = tryLock(home)
+  if (held === null) {
+    const request = {
+      method: "POST",
+      path: routes.bundles,
+      body: { directory },
+      timeoutMs: BUNDLE_TIMEOUT_MS,
+      maxBytes: BUNDLE_ANSWER_BYTES_MAX,
+    } as const
+    return withOwnServer(parts, (member, own) => member.api.json(own, request, readBundleTaken))
+  }
+  try {
+    const audit = new AuditLog({ home, clock })
+    const recordChange: RecordChange = (before, after, from) => audit.append(changeEvents(before, after, from))
+    const member = await Member.start({ home, clock, log, recordChange }, { network: "api-only" })
+    try {
+      await using layers = await LayerStore.open(home.path("layers"))
+      return await takeBundle(member, layers, home.path(IMPORTING, directory))
+    } finally {
+      await member.close()
+    }
   } finally {
     held.release()
   }

@@ -2,9 +2,8 @@
  * Every server of a site holds every image of the site, and those of federated sites that the site's document says it mirrors. A layer counts as held only after its pieces and its whole SHA-256 were checked
  * and that was recorded; until then it is fetched from whoever has it.
  */
-import type { Agreement, Layer, Manifest } from "#core/documents.ts"
+import type { Layer, Manifest } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
-import { isOfPattern } from "#core/name-patterns.ts"
 import type { ImageSources } from "#member/image-sources.ts"
 import { openLayerSession, requireSealedDigest, type ImageLayer } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
@@ -19,18 +18,10 @@ const RETRY_AFTER_MS = 15_000
 export function imagesToHold({ own, federated }: ImageSources): Manifest[] {
   const mirrored = federated
     .sites()
-    .flatMap(({ agreement, catalog, inForce }) =>
-      inForce && catalog !== null
-        ? [...catalog.images.values()].filter(
-            ({ site, name }) => isMirrored(agreement, name) && federated.mayHave(site, name, own.site.site),
-          )
-        : [],
+    .flatMap(({ catalog }) =>
+      catalog === null ? [] : [...catalog.images.values()].filter(({ site, name }) => federated.isMirrored(site, name)),
     )
   return [...own.images.values(), ...mirrored]
-}
-
-function isMirrored({ mirrors }: Agreement, imageName: string): boolean {
-  return mirrors.some((pattern) => isOfPattern(imageName, pattern))
 }
 
 /** The layers of these images that are neither held nor being fetched, newest images first. */

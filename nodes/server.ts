@@ -20,6 +20,7 @@ import { OwnRecord } from "./own-record.ts"
 import { publicationFiles, requireLayersHeld } from "./publication.ts"
 import { Replicator } from "./replicator.ts"
 import { ServerState } from "./state.ts"
+import { IMPORTING, takeBundle } from "./take-bundle.ts"
 import { Upkeep } from "./upkeep.ts"
 
 export type ServerParts = { readonly home: Home; readonly clock: Clock; readonly logger: Logger }
@@ -109,6 +110,7 @@ export class ImageServer implements AsyncDisposable {
           await member.reloadSecrets()
           await member.catalogs.apply(change, from)
         },
+        takeBundle: (directory) => takeBundle(member, member.layers, home.path(IMPORTING, directory)),
         hinted: (site, catalogSeq) => upkeep?.hinted(site, catalogSeq),
       },
       home.listen.api,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import type { Agreement, SiteDocument } from "#core/documents.ts"
+import type { Agreement } from "#core/documents.ts"
 import { isInForce, mayHave, type Side } from "#core/federation.ts"
 import { isOfPattern, namePattern } from "#core/name-patterns.ts"
 
@@ -16,7 +16,7 @@ const agreement = (site: string, changed: Partial<Agreement> = {}): Agreement =>
   ...changed,
 })
 const side = (site: string, ...federation: readonly Agreement[]): Side => ({
-  document: { site, federation: [...federation] } as Pick<SiteDocument, "site" | "federation">,
+  document: { site, federation: [...federation] },
   rootDigest: digests[site] ?? "",
 })
 
