@@ -58,6 +58,7 @@ export const refusals = {
   HOME_INVALID: { meaning: "the home holds no member, or a damaged one", exit: "configuration" },
   HOME_IN_USE: { meaning: "another process uses this home", exit: "retry" },
   IMAGE_EXISTS: { meaning: "this version was published already, and versions never change", exit: "output" },
+  IMAGE_RETIRED: { meaning: "its publisher took this version out of use", exit: "input" },
   IMAGE_UNKNOWN: { meaning: "the site has no such image", exit: "input" },
   INDEX_INVALID: { meaning: "the index of an image is not of the form it must have", exit: "data" },
   INTERRUPTED: { meaning: "ended by a signal", exit: "interrupted" },

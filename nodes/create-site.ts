@@ -58,6 +58,7 @@ export async function createSite(parts: CreateSiteParts, options: CreateSiteOpti
     networkKeys: [networkKeyDigest(networkKey)],
     revoked: [],
     federation: [],
+    retention: [],
   }
   const files = createRepository({ document, keys, rootThreshold: threshold, nowMs })
   const seed = parts.random(32)

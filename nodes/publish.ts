@@ -10,9 +10,10 @@ import { sealImage, type SealedLayer } from "#image/seal-image.ts"
 import { requirementsOf, isComplete } from "#trust/change.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import { publisherFor, signPublication } from "#trust/publication.ts"
+import { outlived } from "#trust/retention.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import type { Grants, Layer, Manifest } from "#core/documents.ts"
+import { refOf, type Grants, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
 import { FederatedCatalogs } from "#member/federated-catalogs.ts"
@@ -47,12 +48,18 @@ export type PublishOptions = {
   readonly pieceBytes?: number
 }
 
+export type Published = MadeChange & {
+  readonly manifest: Manifest
+  /** Versions that go out of use with it, by the site's rules. */
+  readonly retired: readonly string[]
+}
+
 /**
  * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
  * the other holders.
  * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
  */
-export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<MadeChange & { readonly manifest: Manifest }> {
+export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Published> {
   const { home, clock, random, signal } = parts
   const { ref } = options
   await mkdir(home.path("publishing"), { recursive: true, mode: 0o700 })
@@ -103,12 +110,18 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       name: ref.name,
       version: ref.version,
       grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
+      retiredAtMs: null,
+      pinned: false,
     }
-    const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, nowMs: clock.nowMs() })
+    const nowMs = clock.nowMs()
+    const { name: role } = publisherFor(files, parts.keys.keyIds, ref)
+    const retired = outlived(current, ref.name).filter((other) => current.publishers.get(formatImageRef(refOf(other))) === role)
+    const alsoGrants = retired.map((other) => ({ ...other, retiredAtMs: nowMs }))
+    const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, alsoGrants, nowMs })
     const requirements = requirementsOf(files, change)
     const applied = isComplete(requirements)
     if (applied) await submitChange(parts, change)
-    return { applied, change, files, requirements, manifest }
+    return { applied, change, files, requirements, manifest, retired: retired.map((other) => formatImageRef(refOf(other))) }
   } finally {
     await rm(workDirectory, { recursive: true, force: true })
   }

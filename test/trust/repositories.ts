@@ -37,6 +37,7 @@ export const siteDocument = (site = "lab"): SiteDocument => ({
   networkKeys: ["ef".repeat(32)],
   revoked: [],
   federation: [],
+  retention: [],
 })
 
 export function manifestOf(image: string, changed: Partial<Manifest> = {}): Manifest {
@@ -61,6 +62,8 @@ export const grantsOf = (image: string, changed: Partial<Grants> = {}): Grants =
   site: "lab",
   ...imageRef(image),
   grants: [],
+  retiredAtMs: null,
+  pinned: false,
   ...changed,
 })
 
