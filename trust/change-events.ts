@@ -108,15 +108,29 @@ export function siteEvents(before: SiteDocument, after: SiteDocument): Happening
   for (const id of added(before.revoked, after.revoked)) events.push({ event: "revoked", what: { id } })
   for (const id of added(after.revoked, before.revoked)) events.push({ event: "revocation-lifted", what: { id } })
   events.push(...federationEvents(before, after))
-  if (JSON.stringify(before.retention) !== JSON.stringify(after.retention))
-    events.push({
-      event: "retention-changed",
-      what: { rules: listOf(after.retention.map(({ names, keepLast }) => `${names.join("+")}=${keepLast}`)) },
-    })
+  events.push(...ruleEvents(before, after))
   for (const field of new Set([...Object.keys(before), ...Object.keys(after)]) as Set<SiteField>)
     if (!TOLD_FIELDS.has(field) && JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       events.push({ event: "site-changed", what: { field } })
   return events
+}
+
+function ruleEvents(before: SiteDocument, after: SiteDocument): Happening[] {
+  const words: Readonly<Record<"retention" | "placement" | "weights", string>> = {
+    retention: listOf(after.retention.map(({ names, keepLast }) => `${names.join("+")}: last ${keepLast}`)),
+    placement: listOf(after.placement.map(placementWords)),
+    weights: listOf(after.weights.map(({ memberId, weight }) => `${memberId}: ${weight}`)),
+  }
+  return (["retention", "placement", "weights"] as const)
+    .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
+    .map((field) => ({ event: `${field}-changed`, what: { rules: words[field] } }))
+}
+
+function placementWords({ names, copies, sites, pins, refuse }: SiteDocument["placement"][number]): string {
+  const more = [pins.length > 0 && `on ${pins.join("+")}`, refuse.length > 0 && `not on ${refuse.join("+")}`].filter(
+    (word) => word !== false,
+  )
+  return [`${names.join("+")}: ${copies} on ${sites} sites`, ...more].join(" ")
 }
 
 function federationEvents(before: SiteDocument, after: SiteDocument): Happening[] {

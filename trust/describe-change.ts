@@ -118,6 +118,10 @@ function siteWords({ event, what }: Happening, before: SiteDocument, after: Site
       return `${GOES} site ${of("site")}: nothing of it is admitted`
     case "retention-changed":
       return `versions that stay in use when a new one is published: ${of("rules") || "all"}`
+    case "placement-changed":
+      return `copies that there are to be: ${of("rules") || "one on each server that may hold an image"}`
+    case "weights-changed":
+      return `servers' shares of the copies: ${of("rules") || "all alike"}`
     case "site-changed": {
       const field = of("field") as keyof SiteDocument
       return `site document: ${field} is ${JSON.stringify(after[field]) ?? "gone"} (was ${JSON.stringify(before[field]) ?? "not there"})`

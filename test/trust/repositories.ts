@@ -37,6 +37,8 @@ export const siteDocument = (site = "lab"): SiteDocument => ({
   networkKeys: ["ef".repeat(32)],
   revoked: [],
   federation: [],
+  placement: [],
+  weights: [],
   retention: [],
 })
 
