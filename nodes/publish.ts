@@ -26,7 +26,7 @@ import { LayerStore } from "#store/layer-store.ts"
 import { statusOf } from "./fellows.ts"
 import { granteeOf } from "./grantees.ts"
 import type { KeyRing } from "./key-ring.ts"
-import type { MadeChange } from "./make-change.ts"
+import { unlessOvertaken, type MadeChange } from "./make-change.ts"
 import { currentCatalog, submitChange } from "./own-server.ts"
 
 const COPIES_POLL_MS = 500
@@ -60,7 +60,7 @@ export type Published = MadeChange & {
  * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
  */
 export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Published> {
-  const { home, clock, random, signal } = parts
+  const { home, clock, signal } = parts
   const { ref } = options
   await mkdir(home.path("publishing"), { recursive: true, mode: 0o700 })
   using _ = lockHome(home.path("publishing"))
@@ -100,31 +100,46 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       entryCount: sealed.entryCount,
       layers: [describe("full", sealed.full), describe("index", sealed.index)],
     }
-    // Sealing takes a while: a group may have a newer key by now.
-    const current = await currentCatalog(parts)
-    const { files } = current
-    const grantees = await Promise.all(options.groups.map((name) => granteeOf(parts, current, name)))
-    const grants: Grants = {
-      format: "imagegrid-grants-1",
-      site: home.site,
-      name: ref.name,
-      version: ref.version,
-      grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
-      retiredAtMs: null,
-      pinned: false,
-    }
-    const nowMs = clock.nowMs()
-    const { name: role } = publisherFor(files, parts.keys.keyIds, ref)
-    const retired = outlived(current, ref.name).filter((other) => current.publishers.get(formatImageRef(refOf(other))) === role)
-    const alsoGrants = retired.map((other) => ({ ...other, retiredAtMs: nowMs }))
-    const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, alsoGrants, nowMs })
-    const requirements = requirementsOf(files, change)
-    const applied = isComplete(requirements)
-    if (applied) await submitChange(parts, change)
-    return { applied, change, files, requirements, manifest, retired: retired.map((other) => formatImageRef(refOf(other))) }
+    return await unlessOvertaken(() => sign(parts, { manifest, identity, groups: options.groups, seedsFor }))
   } finally {
     await rm(workDirectory, { recursive: true, force: true })
   }
+}
+
+type Signing = {
+  readonly manifest: Manifest
+  /** Of the image. */
+  readonly identity: string
+  readonly groups: readonly string[]
+  readonly seedsFor: (files: CatalogFiles) => Promise<readonly Uint8Array[]>
+}
+
+/** Signs the version into the catalog of now. */
+async function sign(parts: PublishParts, { manifest, identity, groups, seedsFor }: Signing): Promise<Published> {
+  const { home, clock, random } = parts
+  const ref = refOf(manifest)
+  // Sealing takes a while: a group may have a newer key by now.
+  const current = await currentCatalog(parts)
+  const { files } = current
+  const grantees = await Promise.all(groups.map((name) => granteeOf(parts, current, name)))
+  const grants: Grants = {
+    format: "imagegrid-grants-1",
+    site: home.site,
+    name: ref.name,
+    version: ref.version,
+    grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
+    retiredAtMs: null,
+    pinned: false,
+  }
+  const nowMs = clock.nowMs()
+  const { name: role } = publisherFor(files, parts.keys.keyIds, ref)
+  const retired = outlived(current, ref.name).filter((other) => current.publishers.get(formatImageRef(refOf(other))) === role)
+  const alsoGrants = retired.map((other) => ({ ...other, retiredAtMs: nowMs }))
+  const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, alsoGrants, nowMs })
+  const requirements = requirementsOf(files, change)
+  const applied = isComplete(requirements)
+  if (applied) await submitChange(parts, change)
+  return { applied, change, files, requirements, manifest, retired: retired.map((other) => formatImageRef(refOf(other))) }
 }
 
 /** Resolves once `copies` servers, this home's own among them, say that they hold all layers; gives their member ids. */
