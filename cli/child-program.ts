@@ -23,7 +23,7 @@ export class ChildProgram implements AsyncDisposable {
   constructor(name: string, words: readonly string[], signal: AbortSignal, through: readonly string[] = []) {
     this.#name = name
     const program = fileURLToPath(new URL("./main.ts", import.meta.url))
-    const [first = process.execPath, ...rest] = [...through, process.execPath, program, ...words, "--json"]
+    const [first, ...rest] = [...through, process.execPath, program, ...words, "--json"] as const
     this.#child = spawn(first, rest, { stdio: ["ignore", "pipe", "pipe"] })
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT_CHARACTERS)
