@@ -69,6 +69,7 @@ export const refusals = {
   KEY_LOCKED: { meaning: "a key is protected by a passphrase that was not given, or is another", exit: "permission" },
   KEY_MISSING: { meaning: "this home does not hold the key that the command needs", exit: "permission" },
   KEYS_TOO_MANY: { meaning: "this home holds as many keys as it can", exit: "output" },
+  LAYER_MISSING: { meaning: "a server does not hold this layer whole", exit: "unavailable" },
   MANIFEST_INVALID: { meaning: "a manifest is not of the form it must have", exit: "data" },
   MEMBER_REPLACED: { meaning: "this member's keys were replaced by new ones, and the old ones are not renewed", exit: "permission" },
   NAME_INVALID: { meaning: "a name, version or other word is out of form", exit: "usage" },
