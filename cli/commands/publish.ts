@@ -59,8 +59,9 @@ export default async function run(
     waiting.update({ bytes: count * full.sealedBytes, totalBytes: copies * full.sealedBytes }),
   )
   waiting.end()
-  output.event("copies", { image: formatImageRef(ref), servers: holders })
-  output.say(`${holders.length} server${holders.length === 1 ? " holds" : "s hold"} it: ${holders.join(", ")}`)
+  output.event("copies", { image: formatImageRef(ref), servers: holders.map(({ memberId }) => memberId), holders })
+  const where = holders.map(({ memberId, site }) => (site === opened.site ? memberId : `${memberId} of ${site}`))
+  output.say(`${holders.length} server${holders.length === 1 ? " has" : "s have"} shown to hold it: ${where.join(", ")}`)
 }
 
 function pieceLength(text: string): number {
