@@ -23,8 +23,6 @@ export class SitesGrid implements AsyncDisposable {
   readonly #directory: string
   readonly #stack: AsyncDisposableStack
   readonly #servers = new Map<string, ChildProgram>()
-  /** Layers that each server has said it holds. */
-  readonly #held = new Map<string, Set<string>>()
 
   private constructor(options: SitesOptions, directory: string, network: SiteNetwork, stack: AsyncDisposableStack) {
     this.#options = options
@@ -86,12 +84,6 @@ export class SitesGrid implements AsyncDisposable {
   async startServer(name: string): Promise<void> {
     const { uploadLimit } = this.#options
     const server = this.start(name, ["server", "run", ...(uploadLimit === null ? [] : ["--upload-limit", String(uploadLimit)])])
-    const held = this.#held.get(name) ?? new Set()
-    this.#held.set(name, held)
-    server.onLog((line) => {
-      const said = JSON.parse(line) as { readonly msg?: string; readonly infohash?: string }
-      if (said.msg === "layer held" && said.infohash !== undefined) held.add(said.infohash)
-    })
     await server.event("server-running")
     this.#servers.set(name, server)
   }
@@ -101,11 +93,6 @@ export class SitesGrid implements AsyncDisposable {
     server?.kill("SIGKILL")
     await server?.ended()
     this.#servers.delete(name)
-  }
-
-  /** How many layers a server has fetched and verified since the grid began. */
-  heldBy(name: string): number {
-    return this.#held.get(name)?.size ?? 0
   }
 
   /** Runs a command with this one's home, on its host, and gives its events. @throws when it fails */
