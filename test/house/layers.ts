@@ -5,7 +5,7 @@
 import { posix } from "node:path"
 
 /** Lowest first. A room imports itself and the rooms below; those of one level don't import one another. */
-const LEVELS = [["core"], ["crypto"], ["trust", "image", "store", "swarm"], ["member"], ["nodes", "client"], ["cli"]] as const
+const LEVELS = [["core"], ["crypto"], ["trust", "image", "store", "swarm"], ["grid", "member"], ["nodes", "client"], ["cli"]] as const
 export const rooms: readonly string[] = LEVELS.flat()
 /** They may import anything; nothing else imports them. */
 const OUTSIDE = new Set(["test", "bench", "scripts"])
@@ -13,7 +13,7 @@ const OUTSIDE = new Set(["test", "bench", "scripts"])
 /** What core may import besides itself. */
 const CORE_PACKAGES = new Set(["node:crypto", "bencode", "typebox", "typebox/compile"])
 /** Folders that decide and do no I/O, with the only modules of Node that they may use. */
-const PURE = ["crypto/", "trust/", "swarm/core/"]
+const PURE = ["crypto/", "trust/", "swarm/core/", "grid/core/"]
 const PURE_NODE_MODULES = new Set(["node:crypto", "node:buffer", "node:util", "node:events", "node:path/posix"])
 /** Making a context for TLS reads nothing; the sockets are opened in swarm/, member/ and nodes/. */
 const PURE_EXCEPTIONS = new Map([["crypto/admission.ts", "node:tls"]])

@@ -1,0 +1,86 @@
+/**
+ * Whose word is not believed, for which image. An image's copy at a server is doubted from a failed audit of it until a passed one. That others doubt a server is
+ * a reason to audit it: each of its images once, by those who would have to take it.
+ */
+import type { MemberId } from "#core/identifiers.ts"
+import type { ImageId } from "./repair-events.ts"
+
+export class Doubts {
+  readonly #failed = new Map<MemberId, Set<ImageId>>()
+  /** Passed since the server came to be doubted. */
+  readonly #passed = new Map<MemberId, Set<ImageId>>()
+  readonly #told = new Map<MemberId, ReadonlySet<MemberId>>()
+  #suspected: ReadonlySet<MemberId> = new Set()
+
+  /** Servers that failed an audit here and have not passed it since. */
+  get own(): readonly MemberId[] {
+    return [...this.#failed.keys()].sort()
+  }
+
+  /** Servers that anyone doubts. */
+  get suspected(): ReadonlySet<MemberId> {
+    return this.#suspected
+  }
+
+  isDoubted(server: MemberId, image: ImageId): boolean {
+    return this.#failed.get(server)?.has(image) ?? false
+  }
+
+  /** Whether the image is still to be audited at a server that is suspected. */
+  isOpen(server: MemberId, image: ImageId): boolean {
+    return this.#suspected.has(server) && !this.isDoubted(server, image) && !(this.#passed.get(server)?.has(image) ?? false)
+  }
+
+  fail(server: MemberId, image: ImageId): void {
+    this.#passed.get(server)?.delete(image)
+    const failed = this.#failed.get(server) ?? new Set()
+    this.#failed.set(server, failed.add(image))
+    this.#sum()
+  }
+
+  /** Returns whether it was doubted before. */
+  pass(server: MemberId, image: ImageId): boolean {
+    const failed = this.#failed.get(server)
+    const wasDoubted = failed?.delete(image) ?? false
+    if (failed?.size === 0) this.#failed.delete(server)
+    this.#sum()
+    if (!this.#suspected.has(server)) return wasDoubted
+    this.#passed.set(server, (this.#passed.get(server) ?? new Set()).add(image))
+    return wasDoubted
+  }
+
+  /** Images doubted at this server. */
+  of(server: MemberId): readonly ImageId[] {
+    return [...(this.#failed.get(server) ?? [])]
+  }
+
+  /** What a fellow says. Returns the servers that are suspected since. */
+  hear(from: MemberId, doubts: readonly MemberId[]): readonly MemberId[] {
+    const before = this.#suspected
+    if (doubts.length === 0) this.#told.delete(from)
+    else this.#told.set(from, new Set(doubts))
+    this.#sum()
+    return [...this.#suspected].filter((server) => !before.has(server))
+  }
+
+  forgetImage(image: ImageId): void {
+    for (const sets of [this.#failed, this.#passed])
+      for (const [server, images] of sets) if (images.delete(image) && images.size === 0) sets.delete(server)
+    this.#sum()
+  }
+
+  /** Servers that left the roster are forgotten, with what they said. */
+  keepServers(servers: ReadonlySet<MemberId>): void {
+    for (const map of [this.#failed, this.#passed, this.#told])
+      for (const server of map.keys()) if (!servers.has(server)) map.delete(server)
+    this.#sum()
+  }
+
+  #sum(): void {
+    if (this.#told.size === 0 && this.#failed.size === 0 && this.#suspected.size === 0) return
+    const suspected = new Set(this.#failed.keys())
+    for (const told of this.#told.values()) for (const server of told) suspected.add(server)
+    this.#suspected = suspected
+    for (const server of this.#passed.keys()) if (!suspected.has(server)) this.#passed.delete(server)
+  }
+}
