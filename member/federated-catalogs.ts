@@ -94,6 +94,18 @@ export class FederatedCatalogs {
     return theirs !== null && isMirrored(this.#ownSide(), theirs, imageName)
   }
 
+  /** The sites whose servers take part in holding an image of `owner`: itself, and those of which it is known that they mirror it. */
+  holdingSites(owner: string, imageName: string): string[] {
+    const ownerSide = this.#sideOf(owner)
+    if (ownerSide === null) return []
+    const known = [this.#parts.home.site as string, ...this.#kept.keys()]
+    const mirroring = known.filter((site) => {
+      const side = site === owner ? null : this.#sideOf(site)
+      return side !== null && isMirrored(side, ownerSide, imageName)
+    })
+    return [owner, ...mirroring]
+  }
+
   /** Drops what is kept of sites that the own document names no more. */
   async forgetOthers(): Promise<void> {
     const { federation } = this.#parts.own().site

@@ -8,7 +8,7 @@ import type { FederatedCatalogs } from "./federated-catalogs.ts"
 export type ImageSources = {
   /** The newest of the own site. */
   readonly own: Catalog
-  readonly federated: Pick<FederatedCatalogs, "sites" | "catalogOf" | "mayHave" | "isMirrored">
+  readonly federated: Pick<FederatedCatalogs, "sites" | "catalogOf" | "mayHave" | "isMirrored" | "holdingSites">
 }
 
 /** A manifest and the catalog that it is signed in. */

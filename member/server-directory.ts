@@ -34,6 +34,7 @@ export class ServerDirectory {
   readonly #home: Home
   readonly #admission: Admission
   readonly #known: Map<string, Known>
+  readonly #listeners = new Set<() => void>()
   #saving: Promise<void> = Promise.resolve()
 
   private constructor(home: Home, admission: Admission, records: readonly ServerRecord[]) {
@@ -45,6 +46,12 @@ export class ServerDirectory {
   static async open(home: Home, admission: Admission): Promise<ServerDirectory> {
     const stored = await home.readState(STATE_FILE, STATE_BYTES_MAX)
     return new ServerDirectory(home, admission, stored === null ? [] : readServerList(stored).servers)
+  }
+
+  /** Calls `listener` whenever a record has come or changed. Returns how to stop. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Of all servers of a site, the own one if none is named, that are not revoked. */
@@ -102,6 +109,7 @@ export class ServerDirectory {
     if (changed) {
       this.#saving = this.#saving.then(() => this.#home.saveState(STATE_FILE, { servers: this.recordsOfAllSites() }))
       await this.#saving
+      for (const listener of this.#listeners) listener()
     }
     return changed
   }

@@ -1,23 +1,37 @@
 /**
- * Every server of a site holds every image of the site, and those of federated sites that the site's document says it mirrors. A layer counts as held only after its pieces and its whole SHA-256 were checked
+ * Every server of a site holds every image of the site for which no placement rule says otherwise, and those of federated sites that the site's
+ * document says it mirrors; which of the placed ones it holds the keeper says (keeper.ts). A layer counts as held only after its pieces and its whole SHA-256 were checked
  * and that was recorded; until then it is fetched from whoever has it.
  */
 import { imagesInUse } from "#trust/retention.ts"
 import type { Layer, Manifest } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
+import type { Infohash } from "#core/identifiers.ts"
 import type { ImageSources } from "#member/image-sources.ts"
 import { openLayerSession, requireSealedDigest, type ImageLayer } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { heldBytes } from "#store/piece-set.ts"
 import { collectable } from "./collection.ts"
+import { ruleOf } from "./placed-images.ts"
 import type { ServerState } from "./state.ts"
 
 /** Layers that are fetched at the same time. */
 const FETCHES_MAX = 4
 const RETRY_AFTER_MS = 15_000
 
-/** The images that a server of this site is to hold. */
-export function imagesToHold({ own, federated }: ImageSources): Manifest[] {
+/** The images that every server of this site is to hold. */
+export function imagesToHold(sources: ImageSources): Manifest[] {
+  const { own, federated } = sources
+  const documents = [own.site, ...federated.sites().flatMap(({ catalog }) => catalog?.site ?? [])]
+  const placement = new Map(documents.map((document) => [document.site, document]))
+  return imagesOfInterest(sources).filter(({ site, name }) => {
+    const document = placement.get(site)
+    return document === undefined || ruleOf(document, name) === null
+  })
+}
+
+/** Those in use of the own site, and of others those that this one mirrors. */
+function imagesOfInterest({ own, federated }: ImageSources): Manifest[] {
   const mirrored = federated
     .sites()
     .flatMap(({ catalog }) => (catalog === null ? [] : imagesInUse(catalog).filter(({ site, name }) => federated.isMirrored(site, name))))
@@ -40,21 +54,25 @@ export function layersToFetch(images: readonly Manifest[], held: ReadonlySet<str
 export class Replicator {
   readonly #member: Member
   readonly #state: ServerState
-  readonly #held: Set<string>
+  readonly #held: Set<Infohash>
   readonly #fetching = new Map<string, Promise<void>>()
+  readonly #heldListeners = new Set<() => void>()
+  #heldBytes: number
   readonly #stopping = new AbortController()
   #retry: NodeJS.Timeout | null = null
 
   private constructor(member: Member, state: ServerState) {
     this.#member = member
     this.#state = state
-    this.#held = new Set(state.wholeLayers().map((layer) => layer.infohash))
+    const whole = state.wholeLayers()
+    this.#held = new Set(whole.map((layer) => layer.infohash as Infohash))
+    this.#heldBytes = whole.reduce((sum, layer) => sum + layer.sealedBytes, 0)
   }
 
   /** Seeds what is held and goes on to fetch what is not, now and with each new catalog. */
   static async start(member: Member, state: ServerState): Promise<Replicator> {
     const replicator = new Replicator(member, state)
-    for (const { manifest, layer } of layersToFetch(imagesToHold(member.images), new Set(), new Set())) {
+    for (const { manifest, layer } of layersToFetch(imagesOfInterest(member.images), new Set(), new Set())) {
       if (!replicator.#held.has(layer.infohash)) continue
       if (await member.layers.isWhole(layer.infohash)) {
         await openLayerSession(member, { manifest, layer }, member.layers)
@@ -70,6 +88,53 @@ export class Replicator {
     return replicator
   }
 
+  /** Infohashes of all layers that are whole and verified here. */
+  get held(): ReadonlySet<Infohash> {
+    return this.#held
+  }
+
+  /** Of those together. */
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  holds(infohash: Infohash): boolean {
+    return this.#held.has(infohash)
+  }
+
+  /** Calls `listener` whenever a layer is held, or is held no more. Returns how to stop. */
+  onHeld(listener: () => void): () => void {
+    this.#heldListeners.add(listener)
+    return () => this.#heldListeners.delete(listener)
+  }
+
+  /** Resolves once every layer of an image is whole and verified. @throws {GridError} SEEDERS_MISSING, DISK_FULL, DIGEST_MISMATCH @throws the signal's reason */
+  async fetchImage(manifest: Manifest, signal: AbortSignal): Promise<void> {
+    for (const layer of manifest.layers) {
+      signal.throwIfAborted()
+      const { infohash } = layer
+      const running = this.#fetching.get(infohash)
+      if (running !== undefined) await running
+      if (this.#held.has(infohash)) continue
+      const fetch = this.#fetch({ manifest, layer }, signal)
+      this.#fetching.set(
+        infohash,
+        fetch.catch(() => {}),
+      )
+      try {
+        await fetch
+      } finally {
+        this.#fetching.delete(infohash)
+      }
+    }
+  }
+
+  /** Lets go of an image's layers, but for those that another image has too. */
+  async drop(manifest: Manifest): Promise<void> {
+    const needed = new Set(layersOf(imagesToHold(this.#member.images)))
+    for (const { infohash } of manifest.layers) if (!needed.has(infohash) && !this.#fetching.has(infohash)) await this.#remove(infohash)
+  }
+
   /** Removes layers that nothing needs any more, and that nobody is fetching from here. One call at a time. */
   async collect(): Promise<void> {
     const { layers, images, catalogs, federation, clock, log, swarm } = this.#member
@@ -77,7 +142,8 @@ export class Replicator {
     const known = [catalogs.catalog, ...federation.catalogs.sites().flatMap(({ catalog }) => catalog ?? [])]
     const { unneeded, due } = collectable({
       stored: await layers.infohashes(),
-      needed: new Set([...layersOf(imagesToHold(images)), ...this.#fetching.keys()]),
+      // Of placed images the keeper says when they go.
+      needed: new Set([...layersOf(imagesOfInterest(images)), ...this.#fetching.keys()]),
       named: new Set(known.flatMap((catalog) => layersOf([...catalog.images.values()]))),
       unneededSinceMs: this.#state.unneededLayers(),
       nowMs,
@@ -86,13 +152,23 @@ export class Replicator {
     for (const infohash of due) {
       const session = swarm.session(infohash)
       if (session !== null && session.statistics().peersInNeed > 0) continue
-      // Forgotten before it goes: after a crash in between it is a stored layer that nothing needs, as now.
-      this.#held.delete(infohash)
-      this.#state.forgetWholeLayer(infohash)
-      await session?.close()
-      await layers.remove(infohash)
+      await this.#remove(infohash)
       log.info({ infohash }, "layer collected: nothing needs it any more")
     }
+  }
+
+  /** Forgotten before it goes: after a crash in between it is a stored layer that nothing needs. */
+  async #remove(infohash: Infohash): Promise<void> {
+    this.#held.delete(infohash)
+    this.#state.forgetWholeLayer(infohash)
+    this.#heldChanged()
+    await this.#member.swarm.session(infohash)?.close()
+    await this.#member.layers.remove(infohash)
+  }
+
+  #heldChanged(): void {
+    this.#heldBytes = this.#state.wholeLayers().reduce((sum, layer) => sum + layer.sealedBytes, 0)
+    for (const listener of this.#heldListeners) listener()
   }
 
   async close(): Promise<void> {
@@ -121,8 +197,8 @@ export class Replicator {
     }
   }
 
-  async #fetch({ manifest, layer }: ImageLayer): Promise<void> {
-    const { signal } = this.#stopping
+  async #fetch({ manifest, layer }: ImageLayer, until?: AbortSignal): Promise<void> {
+    const signal = until === undefined ? this.#stopping.signal : AbortSignal.any([until, this.#stopping.signal])
     const startedMs = this.#member.clock.nowMs()
     const session = await openLayerSession(this.#member, { manifest, layer }, this.#member.layers, signal)
     const heldBefore = heldBytes(session.torrent, session.pieces)
@@ -143,6 +219,7 @@ export class Replicator {
     const nowMs = this.#member.clock.nowMs()
     this.#state.recordWholeLayer(layer, nowMs)
     this.#held.add(layer.infohash)
+    this.#heldChanged()
     const tookMs = nowMs - startedMs
     this.#member.log.info({ infohash, sealedBytes, heldBytes: heldBefore, downloadedBytes, duplicateBytes, tookMs }, "layer held")
   }

@@ -14,6 +14,7 @@ import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
 import { askFellows } from "./fellows.ts"
 import { Issuer } from "./issuer.ts"
+import { Keeper, type FellowDocuments } from "./keeper.ts"
 import { formatMetrics, gaugesOf } from "./metrics.ts"
 import { issuingAuthority, renewBeforeStart, showAlternates } from "./own-certificate.ts"
 import { OwnRecord } from "./own-record.ts"
@@ -23,20 +24,31 @@ import { ServerState } from "./state.ts"
 import { IMPORTING, takeBundle } from "./take-bundle.ts"
 import { Upkeep } from "./upkeep.ts"
 
-export type ServerParts = { readonly home: Home; readonly clock: Clock; readonly logger: Logger }
+export type ServerParts = {
+  readonly home: Home
+  readonly clock: Clock
+  readonly logger: Logger
+  /** How servers tell one another what they hold. */
+  readonly documents?: (member: Member) => Promise<FellowDocuments & AsyncDisposable>
+}
 export type ServerOptions = {
   /** For all images together; null: as fast as it goes. */
   readonly uploadBytesPerSecondLimit?: number | null
+  /** Most that all layers together may take; null: as much as the disk has. */
+  readonly quotaBytes?: number | null
 }
 
 export class ImageServer implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack
   readonly #member: Member
   readonly apiAddress: string
+  /** Its part in the grid. */
+  readonly keeper: Keeper | null
 
-  private constructor(stack: AsyncDisposableStack, member: Member, apiAddress: string) {
+  private constructor(stack: AsyncDisposableStack, member: Member, keeper: Keeper | null, apiAddress: string) {
     this.#stack = stack
     this.#member = member
+    this.keeper = keeper
     this.apiAddress = apiAddress
   }
 
@@ -120,6 +132,11 @@ export class ImageServer implements AsyncDisposable {
     stack.use(await OwnRecord.announce(member, api.address))
     if (home.role === "server") await showAlternates(member)
     upkeep = stack.use(await Upkeep.start({ member, state, audit, replicator }))
+    let keeper: Keeper | null = null
+    if (parts.documents !== undefined) {
+      const documents = stack.use(await parts.documents(member))
+      keeper = stack.use(await Keeper.start({ member, replicator, documents }, { quotaBytes: options.quotaBytes ?? null, draining: false }))
+    }
     logger.info(
       {
         site: home.site,
@@ -130,7 +147,7 @@ export class ImageServer implements AsyncDisposable {
       },
       "server runs",
     )
-    return new ImageServer(stack.move(), member, formatAddress(api.address))
+    return new ImageServer(stack.move(), member, keeper, formatAddress(api.address))
   }
 
   /** Stops answering, then seeding, then saves what is left to save. */

@@ -18,7 +18,7 @@ import { KeyRing } from "../../nodes/key-ring.ts"
 import { makeChange } from "../../nodes/make-change.ts"
 import { makeInvite, type InviteOptions } from "../../nodes/make-invite.ts"
 import { publishImage } from "../../nodes/publish.ts"
-import { ImageServer } from "../../nodes/server.ts"
+import { ImageServer, type ServerParts } from "../../nodes/server.ts"
 import { homesIn, leaksIn, leaksInHome, registerSecrets, requireNoLeak, secretsOf } from "../system/secrets.ts"
 
 const DAY_MS = 24 * 3_600_000
@@ -27,8 +27,13 @@ const free = { host: "127.0.0.1", port: 0 }
 export const clockOff = (byMs: number): Clock => ({ nowMs: () => systemClock.nowMs() + byMs })
 
 /** @param said takes every line that it logs, at every level */
-export const runServer = (home: Home, clock: Clock = systemClock, said: string[] = []): Promise<ImageServer> =>
-  ImageServer.start({ home, clock, logger: pino({ level: "trace" }, { write: (line: string) => said.push(line) }) })
+export const runServer = (
+  home: Home,
+  clock: Clock = systemClock,
+  said: string[] = [],
+  more: Partial<ServerParts> = {},
+): Promise<ImageServer> =>
+  ImageServer.start({ home, clock, logger: pino({ level: "trace" }, { write: (line: string) => said.push(line) }), ...more })
 
 /** A member that was away, when it has done what a command does first: taken the newest catalog and what it lacks. */
 export async function comesBack(home: Home): Promise<Member> {
@@ -54,9 +59,14 @@ export class TestSite implements AsyncDisposable {
   }
 
   /** @param parent where its directories are made */
-  static async start(clock: Clock = systemClock, more: Partial<CreateSiteOptions> = {}, parent: string = tmpdir()): Promise<TestSite> {
+  static async start(
+    clock: Clock = systemClock,
+    more: Partial<CreateSiteOptions> = {},
+    parent: string = tmpdir(),
+    parts: Partial<ServerParts> = {},
+  ): Promise<TestSite> {
     const directory = mkdtempSync(join(parent, "imagegrid-site-"))
-    const parts = { clock: systemClock, random: randomBytes }
+    const making = { clock: systemClock, random: randomBytes }
     const options = {
       directory: join(directory, "server"),
       site: siteName("demo"),
@@ -64,9 +74,9 @@ export class TestSite implements AsyncDisposable {
       listen: { api: free, swarm: free, dht: free },
       ...more,
     }
-    const home = await createSite(parts, options)
+    const home = await createSite(making, options)
     const said: string[] = []
-    return new TestSite(directory, home, said, await runServer(home, clock, said))
+    return new TestSite(directory, home, said, await runServer(home, clock, said, parts))
   }
 
   get server(): ImageServer {
@@ -104,8 +114,8 @@ export class TestSite implements AsyncDisposable {
   }
 
   /** Runs another server until the site ends, or until it is disposed of. */
-  async run(home: Home): Promise<ImageServer> {
-    return this.#others.use(await runServer(home, systemClock, this.#said))
+  async run(home: Home, parts: Partial<ServerParts> = {}): Promise<ImageServer> {
+    return this.#others.use(await runServer(home, systemClock, this.#said, parts))
   }
 
   /** A member that asks and shows, until the site ends. */
