@@ -26,6 +26,8 @@ export const routes = {
   reports: "/v1/reports",
   bundles: "/v1/bundles",
   proofs: "/v1/proofs",
+  grid: "/v1/grid",
+  drain: "/v1/drain",
   auditHead: "/v1/audit/head",
   auditSeen: "/v1/audit/seen",
 } as const
@@ -228,6 +230,54 @@ export const BundleTaken = Type.Object(
 )
 export type BundleTaken = Static<typeof BundleTaken>
 
+const Bytes = Type.Union([WholeNumber, Type.Null()])
+/** The grid as one server sees it. */
+export const GridStatus = Type.Object(
+  {
+    memberId: Hex16,
+    servers: Type.Array(
+      Type.Object(
+        {
+          memberId: Hex16,
+          site: Label,
+          weight: Type.Number(),
+          /** `suspect`: silent for a moment. `out`: for so long that others take over what it held. */
+          standing: Type.Union([Type.Literal("live"), Type.Literal("suspect"), Type.Literal("out")]),
+          /** By their own word; null before that is known. */
+          phase: Type.Union([Type.Literal("serving"), Type.Literal("draining"), Type.Null()]),
+          isFull: Type.Boolean(),
+          heldBytes: Bytes,
+          freeBytes: Bytes,
+        },
+        strict,
+      ),
+      { maxItems: 10_000 },
+    ),
+    /** Placed images, and how many of them are under their goal. */
+    images: WholeNumber,
+    underGoal: WholeNumber,
+    /** Of those, the ones with one live copy or none; bounded. */
+    atRisk: Type.Array(Type.Object({ image: Type.String({ maxLength: 300 }), liveCopies: WholeNumber, sources: WholeNumber }, strict), {
+      maxItems: 1_000,
+    }),
+    /** Of this server: placed images that it holds, fetches now, would fetch, and has beyond the goal. */
+    held: WholeNumber,
+    fetching: Type.Array(Type.String({ maxLength: 300 }), { maxItems: 1_000 }),
+    wanted: WholeNumber,
+    surplus: WholeNumber,
+    /** Servers that failed this one's audits. */
+    doubted: Type.Array(Hex16, { maxItems: 10_000 }),
+    /** So many servers are out that nothing is repaired by itself. */
+    isRepairHeld: Type.Boolean(),
+    draining: Type.Boolean(),
+    /** While it drains: whether it may leave. */
+    drained: Type.Boolean(),
+  },
+  strict,
+)
+export type GridStatus = Static<typeof GridStatus>
+export const DrainRequest = Type.Object({ draining: Type.Boolean() }, strict)
+
 /** Pieces that one proof is over. */
 export const PROOF_PIECES_MAX = 8
 /** One server asks another to show that it holds a layer (nodes/proof.ts). */
@@ -253,6 +303,7 @@ export const readCatalogSeq = reader(Hint, "REQUEST_INVALID", "catalog seq")
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
+export const readGridStatus = reader(GridStatus, "REQUEST_INVALID", "status of the grid")
 export const readProofAnswer = reader(ProofAnswer, "REQUEST_INVALID", "proof")
 export const readBundleTaken = reader(BundleTaken, "REQUEST_INVALID", "answer to an import")
 export const readAuditHead = reader(AuditHead, "REQUEST_INVALID", "audit head")

@@ -23,6 +23,8 @@ import {
   ClaimAnswer,
   ClaimRequest,
   DeployReport,
+  DrainRequest,
+  GridStatus,
   Hint,
   JoinRequest,
   MembershipAnswer,
@@ -41,7 +43,9 @@ import { signAuditHead } from "./audit-heads.ts"
 import type { AuditEvent } from "./audit-entry.ts"
 import type { AuditLog } from "./audit-log.ts"
 import { METRICS_TYPE } from "./metrics.ts"
+import { saveDraining } from "./draining.ts"
 import type { Issuer } from "./issuer.ts"
+import type { Keeper } from "./keeper.ts"
 import { proofOf } from "./proof.ts"
 
 const CONNECTIONS_MAX = 2_000
@@ -69,6 +73,8 @@ export type ApiParts = {
   readonly metrics: () => string
   /** Takes a change that people signed, with the layers of new images in the store. */
   readonly apply: (publication: Publication, from: string) => Promise<void>
+  /** Null until it has begun. */
+  readonly keeper: () => Pick<Keeper, "status" | "drain"> | null
   /** Takes a bundle that lies unpacked in this directory below the home's `importing/`. */
   readonly takeBundle: (directory: string) => Promise<BundleTaken>
   /** A server, of this site or another, says that it has a newer catalog of its site. */
@@ -195,6 +201,12 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const callerOf = (request: FastifyRequest, callers: readonly Caller[], from?: AdmittedFrom): Certificate =>
     member.admission.admitSocket(request.raw.socket as TLSSocket, callers, from)
 
+  const requireOwnHome = (request: FastifyRequest): void => {
+    const caller = callerOf(request, ALL_SERVERS) as MemberCertificate
+    if (caller.memberId !== member.home.memberId)
+      throw new GridError("API_REFUSED", "only a command of this server's own home may ask for that")
+  }
+
   api.get(routes.health, route("Whether the server answers.", ALL_MEMBERS, {}), async () => ({ ok: true }))
 
   api.get(routes.description, { ...route("This description.", ALL_MEMBERS, {}), schema: { hide: true } }, async () => api.swagger())
@@ -312,6 +324,28 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     },
   )
 
+  const keeping = () => {
+    const keeper = parts.keeper()
+    if (keeper !== null) return keeper
+    throw new GridError("ROLE_WRONG", "this server takes no part in the grid yet; ask again in a moment")
+  }
+  api.get(routes.grid, route("The grid as this server sees it.", ALL_MEMBERS, { answer: GridStatus }), async () => keeping().status())
+
+  api.post<{ Body: Static<typeof DrainRequest> }>(
+    routes.drain,
+    route("Has this server's images taken over by others, or takes part again; of its own home alone.", ALL_SERVERS, {
+      body: DrainRequest,
+      answer: GridStatus,
+    }),
+    async (request) => {
+      requireOwnHome(request)
+      const { draining } = request.body
+      await saveDraining(member.home, draining)
+      keeping().drain(draining)
+      return keeping().status()
+    },
+  )
+
   api.post<{ Body: ProofRequest }>(
     routes.proofs,
     route("Shows that this server holds a layer.", ALL_SERVERS, { body: ProofRequest, answer: ProofAnswer }, "all sites"),
@@ -329,9 +363,7 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     routes.bundles,
     route("Takes images that a command of this server's own home has unpacked.", ALL_SERVERS, { body: BundleRequest, answer: BundleTaken }),
     async (request) => {
-      const caller = callerOf(request, ALL_SERVERS) as MemberCertificate
-      if (caller.memberId !== member.home.memberId)
-        throw new GridError("API_REFUSED", "only a command of this server's own home names its directories")
+      requireOwnHome(request)
       return parts.takeBundle(request.body.directory)
     },
   )

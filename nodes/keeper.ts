@@ -7,7 +7,8 @@ import type { MemberId } from "#core/identifiers.ts"
 import type { Infohash } from "#core/identifiers.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import { RepairCore } from "#grid/core/repair.ts"
-import type { ImageId, RepairEffect, RepairEvent, RepairStatus, ServerState } from "#grid/core/repair-events.ts"
+import type { ImageId, RepairEffect, RepairEvent, ServerState } from "#grid/core/repair-events.ts"
+import type { GridStatus } from "#core/wire.ts"
 import type { Member } from "#member/member.ts"
 import { seededRandom } from "#swarm/core/random.ts"
 import { placedImages, type PlacedImage } from "./placed-images.ts"
@@ -19,16 +20,16 @@ import { rosterOf, type GridServer } from "./roster.ts"
 export interface FellowDocuments {
   /** All that this server holds whole from now on. */
   publishHoldings(held: ReadonlySet<Infohash>): void
-  publishState(
-    state: ServerState & { readonly heldBytes: number; readonly freeBytes: number; readonly repairing: readonly Infohash[] },
-  ): void
+  publishState(state: SaidState): void
   /** Calls back for all that is known already, and then for each change. Returns how to stop. */
   watch(watcher: FellowWatcher): () => void
 }
+/** How a server is, by its own word. */
+export type SaidState = ServerState & { readonly heldBytes: number; readonly freeBytes: number; readonly repairing: readonly Infohash[] }
 export type FellowWatcher = {
   /** All that a server holds whole. */
   readonly holdings: (server: MemberId, held: ReadonlySet<Infohash>) => void
-  readonly state: (server: MemberId, state: ServerState) => void
+  readonly state: (server: MemberId, state: SaidState) => void
   /** `sinceMs`: null while it is connected, else when it was last heard (Unix ms). */
   readonly presence: (server: MemberId, sinceMs: number | null) => void
 }
@@ -54,6 +55,7 @@ export class Keeper implements AsyncDisposable {
   #placed: ReadonlyMap<ImageId, PlacedImage> = new Map()
   /** Images that this server is known by the core to hold. */
   readonly #held = new Set<ImageId>()
+  readonly #fellowStates = new Map<MemberId, SaidState>()
   readonly #fellowHoldings = new Map<MemberId, ReadonlySet<Infohash>>()
   /** What the core was told of each fellow. */
   readonly #told = new Map<MemberId, Set<ImageId>>()
@@ -87,7 +89,10 @@ export class Keeper implements AsyncDisposable {
       replicator.onHeld(() => keeper.#lookAtOwn()),
       documents.watch({
         holdings: (server, held) => keeper.#hearHoldings(server, held),
-        state: (server, state) => keeper.#step({ kind: "state", server, state }),
+        state: (server, state) => {
+          keeper.#fellowStates.set(server, state)
+          keeper.#step({ kind: "state", server, state })
+        },
         presence: (server, sinceMs) => keeper.#step(sinceMs === null ? { kind: "heard", server } : { kind: "silent", server, sinceMs }),
       }),
     ])
@@ -95,9 +100,34 @@ export class Keeper implements AsyncDisposable {
     return keeper
   }
 
-  /** What is at risk, under way and amiss. */
-  status(): RepairStatus & { readonly draining: boolean; readonly drained: boolean } {
-    return { ...this.#core.status(this.#nowMs()), draining: this.#state.phase === "draining", drained: this.#drained }
+  /** The grid as it looks from here. */
+  status(): GridStatus {
+    const { out, suspect, images, underGoal, atRisk, held, fetching, wanted, surplus, doubted, isRepairHeld } = this.#core.status(
+      this.#nowMs(),
+    )
+    const self = this.#parts.member.home.memberId
+    const servers = this.#roster.map(({ memberId, site, weight }) => {
+      const said = memberId === self ? this.#ownState() : this.#fellowStates.get(memberId)
+      const standing = out.includes(memberId) ? "out" : suspect.includes(memberId) ? "suspect" : "live"
+      const { phase = null, isFull = false, heldBytes = null, freeBytes = null } = said ?? {}
+      return { memberId, site, weight, standing, phase, isFull, heldBytes, freeBytes } as const
+    })
+    const draining = this.#state.phase === "draining"
+    return {
+      memberId: self,
+      servers,
+      images,
+      underGoal,
+      atRisk: [...atRisk],
+      held,
+      fetching: [...fetching],
+      wanted,
+      surplus,
+      doubted: [...doubted],
+      isRepairHeld,
+      draining,
+      drained: this.#drained,
+    }
   }
 
   /** Leaves the grid, or takes part again. */
@@ -286,11 +316,14 @@ export class Keeper implements AsyncDisposable {
   }
 
   #tellState(): void {
-    const { documents, replicator } = this.#parts
+    this.#parts.documents.publishState(this.#ownState())
+  }
+
+  #ownState(): SaidState {
     const repairing = [...this.#fetching.keys()].flatMap(
       (image) => this.#placed.get(image)?.manifest.layers.map(({ infohash }) => infohash) ?? [],
     )
-    documents.publishState({ ...this.#state, heldBytes: replicator.heldBytes, freeBytes: this.#freeBytes, repairing })
+    return { ...this.#state, heldBytes: this.#parts.replicator.heldBytes, freeBytes: this.#freeBytes, repairing }
   }
 
   #nowMs(): number {

@@ -7,7 +7,7 @@ import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
-import { CATALOG_BYTES_MAX, readBundleTaken, routes, type BundleTaken } from "#core/wire.ts"
+import { CATALOG_BYTES_MAX, readBundleTaken, readGridStatus, routes, type BundleTaken, type GridStatus } from "#core/wire.ts"
 import { seedsFrom, type RecordChange } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import type { Log } from "#member/log.ts"
@@ -17,6 +17,7 @@ import type { HomeLock } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
+import { saveDraining } from "./draining.ts"
 import { encodePublication, requireLayersHeld } from "./publication.ts"
 import { IMPORTING, takeBundle } from "./take-bundle.ts"
 
@@ -25,6 +26,7 @@ export type OwnServerParts = { readonly home: Home; readonly clock: Clock; reado
 const APPLY_TIMEOUT_MS = 60_000
 /** Hashing what was carried here takes its time. */
 const BUNDLE_TIMEOUT_MS = 6 * 3_600_000
+const GRID_BYTES_MAX = 8 * 1024 * 1024
 const BUNDLE_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 /** The catalog of the running server of this home if one runs, else the one on disk. It may have expired: a change may be what brings it back. */
@@ -97,6 +99,30 @@ export async function submitBundle(parts: OwnServerParts, directory: string): Pr
   } finally {
     held.release()
   }
+}
+
+/** The grid as the running server of this home sees it. @throws {GridError} ROLE_WRONG when none runs */
+export async function gridStatus(parts: OwnServerParts): Promise<GridStatus> {
+  requireRunning(parts)
+  return withOwnServer(parts, (member, own) => member.api.json(own, { path: routes.grid, maxBytes: GRID_BYTES_MAX }, readGridStatus))
+}
+
+/** Has the server of this home leave the grid, or take part again. Where it does not run it does so when it is started; the answer is null then. */
+export async function setDraining(parts: OwnServerParts, draining: boolean): Promise<GridStatus | null> {
+  const held = tryLock(parts.home)
+  if (held !== null) {
+    await saveDraining(parts.home, draining).finally(() => held.release())
+    return null
+  }
+  const request = { method: "POST", path: routes.drain, body: { draining }, maxBytes: GRID_BYTES_MAX } as const
+  return withOwnServer(parts, (member, own) => member.api.json(own, request, readGridStatus))
+}
+
+function requireRunning({ home }: OwnServerParts): void {
+  const held = tryLock(home)
+  held?.release()
+  if (held !== null)
+    throw new GridError("ROLE_WRONG", `no server runs in ${home.directory}; start it with 'imagegrid server run', or ask at another one`)
 }
 
 function tryLock(home: Home): HomeLock | null {

@@ -12,6 +12,7 @@ import { Member } from "#member/member.ts"
 import { listenApi } from "./api.ts"
 import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
+import { isDraining } from "./draining.ts"
 import { askFellows } from "./fellows.ts"
 import { Issuer } from "./issuer.ts"
 import { Keeper, type FellowDocuments } from "./keeper.ts"
@@ -106,6 +107,7 @@ export class ImageServer implements AsyncDisposable {
           })
     const replicator = stack.adopt(await Replicator.start(member, state), (open) => open.close())
     let upkeep: Upkeep | null = null
+    let keeper: Keeper | null = null
     const api = await listenApi(
       {
         member,
@@ -122,6 +124,7 @@ export class ImageServer implements AsyncDisposable {
           await member.reloadSecrets()
           await member.catalogs.apply(change, from)
         },
+        keeper: () => keeper,
         takeBundle: (directory) => takeBundle(member, member.layers, home.path(IMPORTING, directory)),
         hinted: (site, catalogSeq) => upkeep?.hinted(site, catalogSeq),
       },
@@ -132,10 +135,11 @@ export class ImageServer implements AsyncDisposable {
     stack.use(await OwnRecord.announce(member, api.address))
     if (home.role === "server") await showAlternates(member)
     upkeep = stack.use(await Upkeep.start({ member, state, audit, replicator }))
-    let keeper: Keeper | null = null
     if (parts.documents !== undefined) {
       const documents = stack.use(await parts.documents(member))
-      keeper = stack.use(await Keeper.start({ member, replicator, documents }, { quotaBytes: options.quotaBytes ?? null, draining: false }))
+      keeper = stack.use(
+        await Keeper.start({ member, replicator, documents }, { quotaBytes: options.quotaBytes ?? null, draining: await isDraining(home) }),
+      )
     }
     logger.info(
       {

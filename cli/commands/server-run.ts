@@ -12,19 +12,20 @@ import { byteCount } from "../values.ts"
 /** Keeps V8's young generation small: with many peers a server takes half the memory, and no more CPU (docs/performance.md). */
 const SMALL_HEAP = "--optimize-for-size"
 
-type Options = { readonly uploadLimit?: string }
+type Options = { readonly uploadLimit?: string; readonly quota?: string }
 
 export default async function run(
   { output, home, signal }: CommandContext,
   _arguments: readonly string[],
-  { uploadLimit }: Options,
+  { uploadLimit, quota }: Options,
 ): Promise<void> {
   setFlagsFromString(SMALL_HEAP)
   const uploadBytesPerSecondLimit = uploadLimit === undefined ? null : byteCount("--upload-limit", uploadLimit)
   if (uploadBytesPerSecondLimit === 0) throw new GridError("USAGE", "--upload-limit is at least one byte a second; leave it out for none")
+  const quotaBytes = quota === undefined ? null : byteCount("--quota", quota)
   const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
   const opened = await Home.open(home())
-  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger }, { uploadBytesPerSecondLimit })
+  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger }, { uploadBytesPerSecondLimit, quotaBytes })
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
   output.event("server-running", { site: opened.site, role: opened.role, memberId: opened.memberId, ...addresses })

@@ -1,7 +1,9 @@
 /** Copies of placed images: as many as the rule says, where the roster says, and elsewhere when a server drains. */
 import assert from "node:assert/strict"
 import { after, test } from "node:test"
+import { address } from "../../core/address.ts"
 import type { Infohash } from "../../core/identifiers.ts"
+import { readGridStatus, routes } from "../../core/wire.ts"
 import { Ranking, place } from "../../grid/core/placement.ts"
 import { setPlacement } from "../../nodes/place.ts"
 import type { ImageServer } from "../../nodes/server.ts"
@@ -50,6 +52,18 @@ test("every keeper knows that nothing is at risk", async () => {
       return status !== undefined && status.images === 1 && status.underGoal === 0 && status.atRisk.length === 0
     }),
   )
+})
+
+test("what a server knows of the grid it tells its own site's members; who drains it is its own home alone", async () => {
+  const { api } = site.server.member
+  const status = await api.json(address(others[0]?.apiAddress ?? assert.fail()), { path: routes.grid }, readGridStatus)
+  assert.deepEqual(
+    status.servers.map(({ memberId }) => memberId),
+    servers.map(({ member }) => member.home.memberId).sort(),
+  )
+  assert.ok(status.servers.every(({ standing, phase, heldBytes }) => standing === "live" && phase === "serving" && Number(heldBytes) > 0))
+  const drain = { method: "POST", path: routes.drain, body: { draining: true } } as const
+  await assert.rejects(api.bytes(address(others[0]?.apiAddress ?? assert.fail()), drain), { code: "API_REFUSED" })
 })
 
 test("a server that drains sees its images taken over, says that it may leave, and serves them meanwhile", async () => {
