@@ -50,7 +50,9 @@ for (let number = 0; number < sequences; number += 1) {
     )
   } catch (error) {
     failures += 1
-    console.log(`FAILED: ${error instanceof Error ? (error.name === "Violation" ? error.message : error.stack) : String(error)}; alone: --sequences 1 --seed ${own}`)
+    console.log(
+      `FAILED: ${error instanceof Error ? (error.name === "Violation" ? error.message : error.stack) : String(error)}; alone: --sequences 1 --seed ${own}`,
+    )
   }
 }
 console.log("")

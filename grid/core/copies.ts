@@ -250,7 +250,13 @@ export class CopyTable {
   }
 
   /** Pinned servers of this word that lack it and can be trusted to take it. */
-  #pinsToCome(image: number, goal: PreparedGoal, claims: number, word: number, { without, patience }: Pick<Need, "without" | "patience">): number {
+  #pinsToCome(
+    image: number,
+    goal: PreparedGoal,
+    claims: number,
+    word: number,
+    { without, patience }: Pick<Need, "without" | "patience">,
+  ): number {
     let coming = (goal.pins[word] ?? 0) & (this.#fellows.eligible[word] ?? 0) & ~claims
     for (let bits = coming; bits !== 0; bits &= bits - 1)
       if (this.isDoubted(word * 32 + 31 - Math.clz32(bits & -bits), image)) coming &= ~(bits & -bits)

@@ -7,8 +7,8 @@ import type { ImageId } from "./repair-events.ts"
 
 export class Doubts {
   readonly #failed = new Map<MemberId, Set<ImageId>>()
-  /** Passed since the server came to be doubted. */
-  readonly #passed = new Map<MemberId, Set<ImageId>>()
+  /** When each image passed since the server came to be doubted. */
+  readonly #passed = new Map<MemberId, Map<ImageId, number>>()
   readonly #told = new Map<MemberId, ReadonlySet<MemberId>>()
   #suspected: ReadonlyMap<MemberId, number> = new Map()
 
@@ -26,9 +26,10 @@ export class Doubts {
     return this.#failed.get(server)?.has(image) ?? false
   }
 
-  /** Whether the image is still to be audited at a server that is suspected. */
-  isOpen(server: MemberId, image: ImageId): boolean {
-    return this.#suspected.has(server) && !this.isDoubted(server, image) && !(this.#passed.get(server)?.has(image) ?? false)
+  /** Whether the image is to be audited at a server that is suspected: it did not pass since `sinceMs`. */
+  isOpen(server: MemberId, image: ImageId, sinceMs: number): boolean {
+    if (!this.#suspected.has(server) || this.isDoubted(server, image)) return false
+    return (this.#passed.get(server)?.get(image) ?? -Infinity) < sinceMs
   }
 
   fail(server: MemberId, image: ImageId, nowMs: number): void {
@@ -39,13 +40,13 @@ export class Doubts {
   }
 
   /** Returns whether it was doubted before. */
-  pass(server: MemberId, image: ImageId): boolean {
+  pass(server: MemberId, image: ImageId, nowMs: number): boolean {
     const failed = this.#failed.get(server)
     const wasDoubted = failed?.delete(image) ?? false
     if (failed?.size === 0) this.#failed.delete(server)
     this.#sum()
     if (!this.#suspected.has(server)) return wasDoubted
-    this.#passed.set(server, (this.#passed.get(server) ?? new Set()).add(image))
+    this.#passed.set(server, (this.#passed.get(server) ?? new Map<ImageId, number>()).set(image, nowMs))
     return wasDoubted
   }
 

@@ -62,7 +62,13 @@ export class Fellows {
     for (const { memberId } of ranking.servers) {
       const isSelf = memberId === this.#self
       // Who joins a roster that was known has nothing yet; at the start nobody is known.
-      const unheard = { silentSinceMs: isSelf ? null : nowMs, known: isSelf || before.size > 0, draining: false, full: false, tookMs: nowMs }
+      const unheard = {
+        silentSinceMs: isSelf ? null : nowMs,
+        known: isSelf || before.size > 0,
+        draining: false,
+        full: false,
+        tookMs: nowMs,
+      }
       this.#fellows.set(memberId, before.get(memberId) ?? unheard)
     }
   }

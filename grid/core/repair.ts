@@ -32,6 +32,8 @@ type Running = { readonly why: "goal" | "balance"; readonly sealedBytes: number 
 type Retry = { readonly atMs: number; readonly failures: number }
 
 const SERVING: ServerState = { phase: "serving", isFull: false, doubts: [] }
+/** Of those who would have to take what a suspect lacks, so many may be idle before others audit it too. */
+const SUSPECT_PATIENCE_MAX = 3
 /** How often images that are overdue are looked at again, for each time that makes them so. */
 const OVERDUE_LOOKS = 6
 
@@ -54,6 +56,7 @@ export class RepairCore {
   /** By number of the image, as all that follow. */
   readonly #held = new Set<number>()
   #heldList: number[] | null = null
+  #heldBytes = 0
   /** Retired while they were in use. */
   readonly #retiredHeld = new Set<ImageId>()
   #inUse: ReadonlySet<ImageId> = new Set()
@@ -115,7 +118,7 @@ export class RepairCore {
       this.#audits.nextMs,
       oldestSurplus.done === true || this.#drops.size >= this.#limits.dropRoundsMax
         ? Infinity
-        : oldestSurplus.value + this.#limits.surplusKeptMs,
+        : oldestSurplus.value + this.#surplusKeptMs(),
       this.#calmSinceMs === null || this.#homeless !== null ? Infinity : this.#calmSinceMs + this.#limits.calmMs,
     )
   }
@@ -224,6 +227,7 @@ export class RepairCore {
     if (this.#running.delete(image)) this.#effects.push({ kind: "cancel", image: id })
     if (this.#held.delete(image)) {
       this.#heldList = null
+      this.#heldBytes -= this.#copies.unitOf(image).sealedBytes
       this.#retiredHeld.add(id)
     }
     for (const map of [this.#unmet, this.#retries, this.#surplus, this.#drops, this.#wanted]) map.delete(image)
@@ -362,8 +366,9 @@ export class RepairCore {
     for (const suspect of this.#doubts.suspected.keys()) {
       const position = this.#ranking.positionOf(suspect)
       if (position === undefined || suspect === this.#self || !this.#copies.isClaimed(position, image)) continue
-      const patience = this.#patience(this.#doubts.suspected.get(suspect), nowMs)
-      if (this.#doubts.isOpen(suspect, id) && this.#copies.assess(image, { without: position, patience }).isOwnToTake) this.#audits.ask(suspect, id)
+      if (!this.#doubts.isOpen(suspect, id, nowMs - this.#limits.suspectAgainMs)) continue
+      const patience = Math.min(SUSPECT_PATIENCE_MAX, this.#patience(this.#doubts.suspected.get(suspect), nowMs))
+      if (this.#copies.assess(image, { without: position, patience }).isOwnToTake) this.#audits.ask(suspect, id)
     }
   }
 
@@ -394,6 +399,7 @@ export class RepairCore {
       else this.#retiredHeld.delete(id)
       return
     }
+    if (this.#held.has(image) !== isHeld) this.#heldBytes += (isHeld ? 1 : -1) * this.#copies.unitOf(image).sealedBytes
     if (isHeld) this.#held.add(image)
     else this.#held.delete(image)
     this.#heldList = null
@@ -444,7 +450,7 @@ export class RepairCore {
       this.#copies.unclaim(position, image)
       if (isNew) this.#evaluateHeldBy(server, nowMs)
       this.#evaluate(image, nowMs)
-    } else if ((outcome === "passed" || outcome === "leaving") && this.#doubts.pass(server, id)) {
+    } else if ((outcome === "passed" || outcome === "leaving") && this.#doubts.pass(server, id, nowMs)) {
       this.#copies.claim(position, image)
       this.#evaluate(image, nowMs)
       // Whoever proves one copy may have got all of them back.
@@ -536,12 +542,18 @@ export class RepairCore {
     }
   }
 
+  /** Not at all where there is no room here and there are images that lack a place. */
+  #surplusKeptMs(): number {
+    if (this.#isFull && this.#unmet.size > 0) return 0
+    const isScarce = this.#roomBytes < this.#limits.scarceShare * (this.#heldBytes + this.#roomBytes)
+    return isScarce ? this.#limits.surplusKeptScarceMs : this.#limits.surplusKeptMs
+  }
+
   #startDrops(nowMs: number): void {
-    // There is no room here, and there are images that lack a place.
-    const isPressed = this.#isFull && this.#unmet.size > 0
+    const keptMs = this.#surplusKeptMs()
     for (const [image, sinceMs] of this.#surplus) {
       if (this.#drops.size >= this.#limits.dropRoundsMax) return
-      if (nowMs - sinceMs < this.#limits.surplusKeptMs && !isPressed) return
+      if (nowMs - sinceMs < keptMs) return
       const keepers = this.#copies.keepersWithoutOwn(image)
       this.#surplus.delete(image)
       const { image: id } = this.#copies.unitOf(image)
@@ -549,7 +561,7 @@ export class RepairCore {
       const isQuiet = members.every((member) => this.#fellows.isHeard(member))
       if (keepers === null || !isQuiet || this.#inUse.has(id)) {
         this.#putOff(image, nowMs)
-        if (isPressed) return
+        if (keptMs === 0) return
         continue
       }
       this.#drops.set(image, { keepers: new Set(members), waiting: new Set(members), startedAtMs: nowMs })
@@ -563,7 +575,8 @@ export class RepairCore {
       if (waiting.size > 0 && !isStale) continue
       const { image: id } = this.#copies.unitOf(image)
       const now = this.#copies.keepersWithoutOwn(image)
-      const isSame = now !== null && now.every((position) => keepers.has(this.#memberAt(position)) && this.#fellows.isHeard(this.#memberAt(position)))
+      const isSame =
+        now !== null && now.every((position) => keepers.has(this.#memberAt(position)) && this.#fellows.isHeard(this.#memberAt(position)))
       if (isStale || !isSame || this.#inUse.has(id)) {
         this.#putOff(image, nowMs)
         continue

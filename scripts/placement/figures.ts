@@ -26,20 +26,80 @@ export function figuresOf(results: readonly SequenceResult[]): string[] {
   const events: Record<string, number> = {}
   for (const result of results) for (const [name, count] of Object.entries(result.events)) events[name] = (events[name] ?? 0) + count
   return [
-    `events: ${Object.entries(events).map(([name, count]) => `${name} ${count}`).join(", ")}`,
-    line("moved / needed", results.map((result) => result.movedByNeeded), ratio),
-    `${"moved / needed, all sequences together".padEnd(44)} ${ratio(sum(({ tally }) => tally.movedBytes) / Math.max(1, sum(({ tally }) => tally.neededBytes)))}`,
-    line("moved, a sequence", results.map(({ tally }) => tally.movedBytes), gibs),
-    line("moved for balance, a sequence", results.map(({ tally }) => tally.balanceBytes), gibs),
-    line("from the last event to all goals met", results.flatMap(({ toGoalMs }) => toGoalMs), clock),
-    line("unneeded after a return or heal, worst", results.map(({ worstStormBytes }) => worstStormBytes), gibs),
-    line("the same by bytes in flight", results.map(({ worstStormRatio }) => worstStormRatio), ratio),
-    line("copies, a sequence", results.map(({ tally }) => tally.copies), plain),
-    line("unneeded copies, a sequence", results.map(({ tally }) => tally.unneededCopies), plain),
-    line("copies fetched again after an own drop", results.map(({ tally }) => tally.refetched), plain),
-    line("drops, a sequence", results.map(({ tally }) => tally.drops), plain),
-    line("audits, a sequence", results.map(({ tally }) => tally.audits), plain),
-    line("images destroyed by wipes, lies and leaving", results.map(({ tally }) => tally.destroyed), plain),
-    line("simulated", results.map(({ simulatedMs }) => simulatedMs), clock),
+    `events: ${Object.entries(events)
+      .map(([name, count]) => `${name} ${count}`)
+      .join(", ")}`,
+    line(
+      "moved / needed",
+      results.map((result) => result.movedByNeeded),
+      ratio,
+    ),
+    `${"moved / needed, all sequences together".padEnd(44)} ${ratio(
+      sum(({ tally }) => tally.movedBytes) /
+        Math.max(
+          1,
+          sum(({ tally }) => tally.neededBytes),
+        ),
+    )}`,
+    line(
+      "moved, a sequence",
+      results.map(({ tally }) => tally.movedBytes),
+      gibs,
+    ),
+    line(
+      "moved for balance, a sequence",
+      results.map(({ tally }) => tally.balanceBytes),
+      gibs,
+    ),
+    line(
+      "from the last event to all goals met",
+      results.flatMap(({ toGoalMs }) => toGoalMs),
+      clock,
+    ),
+    line(
+      "unneeded after a return or heal, worst",
+      results.map(({ worstStormBytes }) => worstStormBytes),
+      gibs,
+    ),
+    line(
+      "the same by bytes in flight",
+      results.map(({ worstStormRatio }) => worstStormRatio),
+      ratio,
+    ),
+    line(
+      "copies, a sequence",
+      results.map(({ tally }) => tally.copies),
+      plain,
+    ),
+    line(
+      "unneeded copies, a sequence",
+      results.map(({ tally }) => tally.unneededCopies),
+      plain,
+    ),
+    line(
+      "copies fetched again after an own drop",
+      results.map(({ tally }) => tally.refetched),
+      plain,
+    ),
+    line(
+      "drops, a sequence",
+      results.map(({ tally }) => tally.drops),
+      plain,
+    ),
+    line(
+      "audits, a sequence",
+      results.map(({ tally }) => tally.audits),
+      plain,
+    ),
+    line(
+      "images destroyed by wipes, lies and leaving",
+      results.map(({ tally }) => tally.destroyed),
+      plain,
+    ),
+    line(
+      "simulated",
+      results.map(({ simulatedMs }) => simulatedMs),
+      clock,
+    ),
   ]
 }

@@ -101,9 +101,9 @@ export class Sequence {
     const world = this.world
     const weight = 1 + world.random.below(3)
     const rate = world.pick(RATES_BYTES_PER_MS) ?? 1
-    // A bit more than twice its share of three copies of images of 1.5 GiB.
-    const roomBytes = Math.ceil((weight / 2 / this.#options.servers) * this.#options.images * 1.5 * GIB * 3 * 2.5)
-    return world.addServer(site, rate, weight, roomBytes + 100 * GIB)
+    // Its share of three copies of images of 1.5 GiB, of which some have little more than that.
+    const shareBytes = (weight / 2 / this.#options.servers) * this.#options.images * 1.5 * GIB * 3
+    return world.addServer(site, rate, weight, Math.ceil(shareBytes * (1.5 + world.random.below(200) / 100)))
   }
 
   #makeGoals(): Goal[] {
@@ -290,7 +290,10 @@ export class Sequence {
         if (under.length === 0) break
         const [first] = under
         const afterMs = world.nowMs - sinceMs
-        this.#expect(afterMs <= GOAL_WITHIN_MS, `${under.length} images under their goal after ${clock(afterMs)}, ${first?.id} held by ${[...(first?.holders ?? [])].join(", ")}`)
+        this.#expect(
+          afterMs <= GOAL_WITHIN_MS,
+          `${under.length} images under their goal after ${clock(afterMs)}, ${first?.id} held by ${[...(first?.holders ?? [])].join(", ")}`,
+        )
       }
     }
     this.#toGoalMs.push(world.nowMs - sinceMs)

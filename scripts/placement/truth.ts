@@ -48,8 +48,7 @@ export function shortfall(
   const recentHolders = able.filter((server) => isRecent(server) && has(server.number))
   const isUrgent = recentHolders.length === 1 && image.goal.copies > 1 && !heldBack.urgent
   const holders = able.filter(
-    (server) =>
-      has(server.number) && (isUrgent ? isRecent(server) : heldBack.out || server.silentMs < livenessLimits.outAfterMs),
+    (server) => has(server.number) && (isUrgent ? isRecent(server) : heldBack.out || server.silentMs < livenessLimits.outAfterMs),
   )
   const could = able.filter((server) => has(server.number) || (isRecent(server) && !server.full && !image.falseClaims.has(server.number)))
   const wantedCopies = isUrgent ? 2 : Math.max(image.goal.copies, Math.min(image.goal.sites, siteCount(could)))

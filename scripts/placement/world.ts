@@ -44,7 +44,7 @@ export class SimServer {
   incarnation = 0
   /** Reached by those of the same group alone. */
   group = 0
-  cutSinceMs = 0
+  joinedMs = 0
   deadSinceMs: number | null = 0
   inRoster = false
   draining = false
@@ -64,6 +64,9 @@ export class SimServer {
   readonly heardState: number[] = []
   /** When it was last heard by anyone who told, for those that cannot be reached. */
   readonly lastHeardMs: number[] = []
+  /** By number of the other: whether it is reached, and when it was last reached by anyone who could tell. */
+  readonly reached: boolean[] = []
+  readonly reachedMs: number[] = []
   publishPlanned = false
   wakePlannedMs = Infinity
   readonly fetches = new Map<TrueImage, Fetch>()
@@ -129,6 +132,8 @@ export class World {
     audits: 0,
     destroyed: 0,
   }
+  /** For whoever looks into a sequence. */
+  onUnneeded: (fetcher: SimServer, image: TrueImage) => void = () => {}
   readonly #queue = new EventQueue()
   readonly #fetches: (Fetch | null)[] = []
   readonly #audits: { auditor: SimServer; incarnation: number; target: SimServer; image: TrueImage }[] = []
@@ -184,6 +189,7 @@ export class World {
     server.roomBytes = roomBytes
     this.servers.push(server)
     server.inRoster = true
+    server.joinedMs = this.nowMs
     return server
   }
 
@@ -202,6 +208,7 @@ export class World {
   /** Starts a server that is not running, with whatever its disk holds. */
   start(server: SimServer): void {
     server.deadSinceMs = null
+    this.#noteReach()
     server.incarnation += 1
     server.uploads = 0
     server.heardLog.length = 0
@@ -226,9 +233,9 @@ export class World {
 
   kill(server: SimServer): void {
     if (!server.alive) return
-    for (const other of this.servers)
-      if (other !== server && this.reaches(server, other)) this.#tellSilent(other, server, this.nowMs)
+    for (const other of this.servers) if (other !== server && this.reaches(server, other)) this.#tellSilent(other, server, this.nowMs)
     server.deadSinceMs = this.nowMs
+    this.#noteReach()
     server.core = null
     server.publishPlanned = false
     for (const fetch of server.fetches.values()) this.#abandon(fetch)
@@ -302,16 +309,15 @@ export class World {
   /** Servers in one group reach each other alone. */
   cut(group: readonly SimServer[], number: number): void {
     const before = this.#reachability()
-    for (const server of group) {
-      server.group = number
-      server.cutSinceMs = this.nowMs
-    }
+    for (const server of group) server.group = number
+    this.#noteReach()
     for (const [a, b] of before) if (!this.reaches(a, b)) this.#tellSilent(a, b, this.nowMs)
     for (const server of this.servers) if (server.alive) this.#resource(server)
   }
 
   heal(): void {
     for (const server of this.servers) server.group = 0
+    this.#noteReach()
     for (const server of this.alive()) this.#queue.push(this.nowMs + SYNC_AFTER_MS, kinds.sync, server.number, server.incarnation)
   }
 
@@ -330,7 +336,11 @@ export class World {
   }
 
   /** The images that are there before the first server starts. */
-  found(count: number, describe: (number: number) => { sealedBytes: number; goal: Goal }, holdersOf: (image: TrueImage) => readonly SimServer[]): void {
+  found(
+    count: number,
+    describe: (number: number) => { sealedBytes: number; goal: Goal },
+    holdersOf: (image: TrueImage) => readonly SimServer[],
+  ): void {
     for (let left = count; left > 0; left -= 1) {
       const image = this.#newImage(describe(this.#nextImage))
       for (const server of holdersOf(image)) {
@@ -365,7 +375,11 @@ export class World {
       const server = this.servers[a]
       if (kind === kinds.fetched || kind === kinds.unfetchable) {
         const fetch = this.#fetches[a]
-        if (fetch !== undefined && fetch !== null && (kind === kinds.unfetchable || fetch.startedAtMs + fetch.bytesLeft / fetch.bytesPerMs <= this.nowMs + 1))
+        if (
+          fetch !== undefined &&
+          fetch !== null &&
+          (kind === kinds.unfetchable || fetch.startedAtMs + fetch.bytesLeft / fetch.bytesPerMs <= this.nowMs + 1)
+        )
           this.#settleFetch(fetch, kind === kinds.fetched)
       } else if (kind === kinds.audited) this.#settleAudit(a)
       else if (server?.alive !== true) continue
@@ -388,7 +402,12 @@ export class World {
       inRoster: server.inRoster,
       draining: server.draining,
       full: server.state.isFull || server.stuck,
-      silentMs: this.nowMs - Math.min(server.deadSinceMs ?? this.nowMs, viewer !== null && viewer.group !== server.group ? Math.max(viewer.cutSinceMs, server.cutSinceMs) : this.nowMs),
+      silentMs:
+        viewer === null
+          ? this.nowMs - (server.deadSinceMs ?? this.nowMs)
+          : server === viewer || this.reaches(viewer, server)
+            ? 0
+            : this.nowMs - (viewer.reachedMs[server.number] ?? server.joinedMs),
     }))
   }
 
@@ -404,7 +423,8 @@ export class World {
   /** Nobody is silent without being out yet, and no group is cut off: what is to be counted will not change by itself. */
   isStill(): boolean {
     return this.seenFrom(null).every(
-      ({ inRoster, silentMs, number }) => !inRoster || ((silentMs === 0 || silentMs > livenessLimits.outAfterMs) && this.servers[number]?.group === 0),
+      ({ inRoster, silentMs, number }) =>
+        !inRoster || ((silentMs === 0 || silentMs > livenessLimits.outAfterMs) && this.servers[number]?.group === 0),
     )
   }
 
@@ -484,10 +504,24 @@ export class World {
     if (image.holders.size === 0) this.tally.destroyed += 1
   }
 
+  /** To be called when somebody may have come into reach, or have gone. */
+  #noteReach(): void {
+    for (const a of this.servers)
+      for (const b of this.servers) {
+        const reached = this.reaches(a, b)
+        if (reached || a.reached[b.number] === true) a.reachedMs[b.number] = this.nowMs
+        a.reached[b.number] = reached
+      }
+    for (const b of this.servers) {
+      const byGroup = new Map<number, number>()
+      for (const a of this.servers)
+        if (a.alive) byGroup.set(a.group, Math.max(byGroup.get(a.group) ?? 0, a.reachedMs[b.number] ?? b.joinedMs))
+      for (const a of this.servers) if (a.alive) a.reachedMs[b.number] = byGroup.get(a.group) ?? 0
+    }
+  }
+
   #reachability(): [SimServer, SimServer][] {
-    return this.servers.flatMap((a) =>
-      this.servers.filter((b) => a !== b && this.reaches(a, b)).map((b): [SimServer, SimServer] => [a, b]),
-    )
+    return this.servers.flatMap((a) => this.servers.filter((b) => a !== b && this.reaches(a, b)).map((b): [SimServer, SimServer] => [a, b]))
   }
 
   #tellRoom(server: SimServer): void {
@@ -504,7 +538,8 @@ export class World {
   #hearFrom(server: SimServer): void {
     server.publishPlanned = false
     server.publishedLength = server.log.length
-    for (const hearer of this.servers) if (hearer !== server && this.reaches(hearer, server)) this.#bring(hearer, server, server.publishedLength)
+    for (const hearer of this.servers)
+      if (hearer !== server && this.reaches(hearer, server)) this.#bring(hearer, server, server.publishedLength)
   }
 
   /** A server comes together with all whom it reaches: each takes the other's newest documents, and those of the others that the other has. */
@@ -513,7 +548,9 @@ export class World {
     hearer.publishedLength = hearer.log.length
     for (const about of this.servers) {
       if (about === hearer) continue
-      const known = reached.includes(about) ? about.publishedLength : Math.max(...reached.map((other) => other.heardLog[about.number] ?? -1))
+      const known = reached.includes(about)
+        ? about.publishedLength
+        : Math.max(...reached.map((other) => other.heardLog[about.number] ?? -1))
       if (known >= 0) this.#bring(hearer, about, known)
       const heardMs = Math.max(...reached.map((other) => other.lastHeardMs[about.number] ?? 0))
       if (!reached.includes(about) && heardMs > (hearer.lastHeardMs[about.number] ?? Infinity)) this.#tellSilent(hearer, about, heardMs)
@@ -665,12 +702,13 @@ export class World {
     }
     this.tally.copies += 1
     if (fetch.why === "goal") {
-      const wasNeeded = this.tally.neededBytes
       const seen = this.seenFrom(fetcher)
       const short = shortfall(image, seen, { withDropped: true, heldBack: this.heldBack(seen) })
       if (short.copies + short.sites + short.pins > 0) this.tally.neededBytes += image.sealedBytes
-      else this.tally.unneededCopies += 1
-      if (process.env.DBG && wasNeeded === this.tally.neededBytes) console.log("UNNEEDED", clock2(this.nowMs), "by", fetcher.number, image.id, image.goal.copies, image.goal.sites, "pins", [...image.pins], "ref", [...image.refuse], "holders", [...image.holders].map((n) => { const s = this.servers[n]!; return `${n}@${s.site}${s.alive ? "" : "dead" + Math.round((this.nowMs - s.deadSinceMs!)/1000)}${s.inRoster ? "" : "gone"}${s.draining ? "drain" : ""}${s.group !== fetcher.group ? "cut" : ""}` }), "site", fetcher.site, "dropped", [...image.dropped], "started", clock2(fetch.startedAtMs))
+      else {
+        this.tally.unneededCopies += 1
+        this.onUnneeded(fetcher, image)
+      }
     }
     if (image.dropped.has(fetcher.number)) this.tally.refetched += 1
     this.#give(fetcher, image)
@@ -723,5 +761,3 @@ export class World {
     this.#step(auditor, { kind: "audited", server: target.memberId, image: image.id, outcome })
   }
 }
-
-function clock2(ms: number) { const s = Math.round(ms/1000); return `${Math.floor(s/3600)}:${Math.floor(s/60)%60}:${s%60}` }
