@@ -189,6 +189,7 @@ export class Keeper implements AsyncDisposable {
     this.#holdingsTimer ??= setTimeout(() => {
       this.#holdingsTimer = null
       this.#parts.documents.publishHoldings(replicator.held)
+      this.#tellState()
     }, HOLDINGS_DELAY_MS)
   }
 
@@ -221,6 +222,7 @@ export class Keeper implements AsyncDisposable {
     const { quotaBytes } = this.#options
     const roomBytes = quotaBytes === null ? this.#freeBytes : Math.min(this.#freeBytes, Math.max(0, quotaBytes - replicator.heldBytes))
     this.#step({ kind: "space", roomBytes })
+    this.#tellState()
   }
 
   // What is decided, and done.

@@ -22,7 +22,7 @@ export type Assessment = {
   isOwnToTake: boolean
 }
 
-type Need = { readonly slots: number; readonly sitesLeft: number; readonly without: number; readonly isOverdue: boolean }
+type Need = { readonly copiesLeft: number; readonly sitesLeft: number; readonly without: number; readonly patience: number }
 
 export class CopyTable {
   readonly #fellows: Fellows
@@ -145,10 +145,10 @@ export class CopyTable {
   }
 
   /**
-   * `without`: as if that server did not hold it. `isOverdue`: those who took nothing for long are passed over in the choice of who takes it. The answer is
-   * good until the next call.
+   * `without`: as if that server did not hold it. `patience`: of those who should take it and took nothing at all for long, so many are passed over. The answer
+   * is good until the next call.
    */
-  assess(image: number, { without = ABSENT, isOverdue = false }: { without?: number; isOverdue?: boolean } = {}): Assessment {
+  assess(image: number, { without = ABSENT, patience = 0 }: { without?: number; patience?: number } = {}): Assessment {
     const { recent, counted, draining, isUrgencyHeld } = this.#fellows
     const goal = this.#goals[image]
     const result = this.#assessment
@@ -173,7 +173,7 @@ export class CopyTable {
     const call = this.#nextCall()
     for (let word = 0; word < this.#words; word += 1) {
       const claims = this.#claimsWithout(base, word, without)
-      const pinsToCome = this.#pinsToCome(image, goal, claims, word)
+      const pinsToCome = this.#pinsToCome(image, goal, claims, word, { without, patience })
       if (pinsToCome !== 0) pinsMissing = true
       const counts = claims & ((isUrgent ? recent[word] : counted[word]) ?? 0) & ~(draining[word] ?? 0) & ~(goal.refuse[word] ?? 0)
       for (let bits = counts | pinsToCome; bits !== 0; bits &= bits - 1) {
@@ -183,7 +183,7 @@ export class CopyTable {
     }
     const slots = Math.max(copies - count, sites - siteCount, 0)
     result.isMet = slots === 0 && !pinsMissing
-    const need = { slots, sitesLeft: Math.max(0, sites - siteCount), without, isOverdue }
+    const need = { copiesLeft: copies - count, sitesLeft: Math.max(0, sites - siteCount), without, patience }
     result.isOwnToTake = !result.isMet && this.#isOwnToTake(image, goal, need, call)
     return result
   }
@@ -217,19 +217,23 @@ export class CopyTable {
     return choose(order, this.#ranking.siteOf, goal, pins).includes(this.#self)
   }
 
-  #isOwnToTake(image: number, goal: PreparedGoal, { without, isOverdue, ...need }: Need, call: number): boolean {
+  #isOwnToTake(image: number, goal: PreparedGoal, { without, patience, ...need }: Need, call: number): boolean {
     const self = this.#self
     const { eligible, idle } = this.#fellows
     if (self === ABSENT || this.isClaimed(self, image) || !hasBit(eligible, self) || hasBit(goal.refuse, self)) return false
     if (hasBit(goal.pins, self)) return true
-    let { slots, sitesLeft } = need
-    let [passed, ownPassed] = [0, ABSENT]
+    let { copiesLeft, sitesLeft } = need
+    let [passed, ownPassed, skips] = [0, ABSENT, patience]
     for (const server of this.#rankedOf(image)) {
-      if (slots === 0) return false
+      if (copiesLeft <= 0 && sitesLeft === 0) return false
       if (server === without || !hasBit(eligible, server) || hasBit(goal.refuse, server) || hasBit(goal.pins, server)) continue
-      if (this.isClaimed(server, image) || this.isDoubted(server, image) || (isOverdue && hasBit(idle, server))) continue
+      if (this.isClaimed(server, image) || this.isDoubted(server, image)) continue
+      if (skips > 0 && hasBit(idle, server)) {
+        skips -= 1
+        continue
+      }
       const isNew = !this.#isSeen(server, call)
-      if (!isNew && slots === sitesLeft) {
+      if (!isNew && copiesLeft <= sitesLeft) {
         if (server === self) ownPassed = passed
         passed += 1
         continue
@@ -239,18 +243,25 @@ export class CopyTable {
         this.#isNewSite(server, call)
         sitesLeft = Math.max(0, sitesLeft - 1)
       }
-      slots -= 1
+      copiesLeft -= 1
     }
-    // The sites ran out: what was kept for them goes to those passed over.
-    return ownPassed !== ABSENT && ownPassed < slots
+    // The sites ran out: copies that were kept for them go to those passed over.
+    return ownPassed !== ABSENT && ownPassed < copiesLeft
   }
 
   /** Pinned servers of this word that lack it and can be trusted to take it. */
-  #pinsToCome(image: number, goal: PreparedGoal, claims: number, word: number): number {
+  #pinsToCome(
+    image: number,
+    goal: PreparedGoal,
+    claims: number,
+    word: number,
+    { without, patience }: Pick<Need, "without" | "patience">,
+  ): number {
     let coming = (goal.pins[word] ?? 0) & (this.#fellows.eligible[word] ?? 0) & ~claims
     for (let bits = coming; bits !== 0; bits &= bits - 1)
       if (this.isDoubted(word * 32 + 31 - Math.clz32(bits & -bits), image)) coming &= ~(bits & -bits)
-    return coming
+    if (without !== ABSENT && without >>> 5 === word) coming &= ~(1 << (without & 31))
+    return patience > 0 ? coming & ~(this.#fellows.idle[word] ?? 0) : coming
   }
 
   #claimsWithout(base: number, word: number, without: number): number {

@@ -7,18 +7,18 @@ import type { ImageId } from "./repair-events.ts"
 
 export class Doubts {
   readonly #failed = new Map<MemberId, Set<ImageId>>()
-  /** Passed since the server came to be doubted. */
-  readonly #passed = new Map<MemberId, Set<ImageId>>()
+  /** When each image passed since the server came to be doubted. */
+  readonly #passed = new Map<MemberId, Map<ImageId, number>>()
   readonly #told = new Map<MemberId, ReadonlySet<MemberId>>()
-  #suspected: ReadonlySet<MemberId> = new Set()
+  #suspected: ReadonlyMap<MemberId, number> = new Map()
 
   /** Servers that failed an audit here and have not passed it since. */
   get own(): readonly MemberId[] {
     return [...this.#failed.keys()].sort()
   }
 
-  /** Servers that anyone doubts. */
-  get suspected(): ReadonlySet<MemberId> {
+  /** Servers that anyone doubts, and since when. */
+  get suspected(): ReadonlyMap<MemberId, number> {
     return this.#suspected
   }
 
@@ -26,26 +26,27 @@ export class Doubts {
     return this.#failed.get(server)?.has(image) ?? false
   }
 
-  /** Whether the image is still to be audited at a server that is suspected. */
-  isOpen(server: MemberId, image: ImageId): boolean {
-    return this.#suspected.has(server) && !this.isDoubted(server, image) && !(this.#passed.get(server)?.has(image) ?? false)
+  /** Whether the image is to be audited at a server that is suspected: it did not pass since `sinceMs`. */
+  isOpen(server: MemberId, image: ImageId, sinceMs: number): boolean {
+    if (!this.#suspected.has(server) || this.isDoubted(server, image)) return false
+    return (this.#passed.get(server)?.get(image) ?? -Infinity) < sinceMs
   }
 
-  fail(server: MemberId, image: ImageId): void {
+  fail(server: MemberId, image: ImageId, nowMs: number): void {
     this.#passed.get(server)?.delete(image)
     const failed = this.#failed.get(server) ?? new Set()
     this.#failed.set(server, failed.add(image))
-    this.#sum()
+    this.#sum(nowMs)
   }
 
   /** Returns whether it was doubted before. */
-  pass(server: MemberId, image: ImageId): boolean {
+  pass(server: MemberId, image: ImageId, nowMs: number): boolean {
     const failed = this.#failed.get(server)
     const wasDoubted = failed?.delete(image) ?? false
     if (failed?.size === 0) this.#failed.delete(server)
     this.#sum()
     if (!this.#suspected.has(server)) return wasDoubted
-    this.#passed.set(server, (this.#passed.get(server) ?? new Set()).add(image))
+    this.#passed.set(server, (this.#passed.get(server) ?? new Map<ImageId, number>()).set(image, nowMs))
     return wasDoubted
   }
 
@@ -55,12 +56,12 @@ export class Doubts {
   }
 
   /** What a fellow says. Returns the servers that are suspected since. */
-  hear(from: MemberId, doubts: readonly MemberId[]): readonly MemberId[] {
+  hear(from: MemberId, doubts: readonly MemberId[], nowMs: number): readonly MemberId[] {
     const before = this.#suspected
     if (doubts.length === 0) this.#told.delete(from)
     else this.#told.set(from, new Set(doubts))
-    this.#sum()
-    return [...this.#suspected].filter((server) => !before.has(server))
+    this.#sum(nowMs)
+    return [...this.#suspected.keys()].filter((server) => !before.has(server))
   }
 
   forgetImage(image: ImageId): void {
@@ -76,10 +77,12 @@ export class Doubts {
     this.#sum()
   }
 
-  #sum(): void {
+  /** `nowMs` only where somebody may have come to be suspected. */
+  #sum(nowMs = 0): void {
     if (this.#told.size === 0 && this.#failed.size === 0 && this.#suspected.size === 0) return
-    const suspected = new Set(this.#failed.keys())
-    for (const told of this.#told.values()) for (const server of told) suspected.add(server)
+    const suspected = new Map<MemberId, number>()
+    for (const doubted of [this.#failed.keys(), ...[...this.#told.values()].map((told) => told.keys())])
+      for (const server of doubted) suspected.set(server, this.#suspected.get(server) ?? nowMs)
     this.#suspected = suspected
     for (const server of this.#passed.keys()) if (!suspected.has(server)) this.#passed.delete(server)
   }

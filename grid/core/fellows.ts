@@ -61,7 +61,14 @@ export class Fellows {
     this.#fellows = new Map()
     for (const { memberId } of ranking.servers) {
       const isSelf = memberId === this.#self
-      const unheard = { silentSinceMs: isSelf ? null : nowMs, known: isSelf, draining: false, full: false, tookMs: nowMs }
+      // Who joins a roster that was known has nothing yet; at the start nobody is known.
+      const unheard = {
+        silentSinceMs: isSelf ? null : nowMs,
+        known: isSelf || before.size > 0,
+        draining: false,
+        full: false,
+        tookMs: nowMs,
+      }
       this.#fellows.set(memberId, before.get(memberId) ?? unheard)
     }
   }
@@ -71,17 +78,27 @@ export class Fellows {
     return this.#fellows.get(server) ?? null
   }
 
+  /** Connected at this moment. */
+  isHeard(server: MemberId): boolean {
+    return this.#fellows.get(server)?.silentSinceMs === null
+  }
+
   livenessOf(server: MemberId, nowMs: number): Liveness {
     return livenessOf(this.#fellows.get(server)?.silentSinceMs ?? null, nowMs, this.#limits)
   }
 
-  /** Whether each server's documents are here, or it is silent for too long to wait for. Before that nothing that is seen means anything. */
+  /**
+   * Whether the documents of each server are here, or it is out; and not of too many. Before that nothing that is seen means anything: what they hold is not
+   * known, rather than lost.
+   */
   isSettled(nowMs: number): boolean {
-    for (const { known, silentSinceMs } of this.#fellows.values()) {
+    let unknownCount = 0
+    for (const [member, { known }] of this.#fellows) {
       if (known) continue
-      if (silentSinceMs === null || nowMs - silentSinceMs < this.#limits.lastCopyOutAfterMs) return false
+      if (this.livenessOf(member, nowMs) !== "out") return false
+      unknownCount += 1
     }
-    return true
+    return !isTooManyGone(unknownCount, this.#fellows.size, this.#limits)
   }
 
   /** Works the sets out anew. Returns the servers for which they changed, or "all" when what silence means changed for everyone. */

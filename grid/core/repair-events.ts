@@ -25,6 +25,8 @@ export type ServerState = {
 export type AuditOutcome =
   /** Random pieces of every layer came and matched. */
   | "passed"
+  /** It has the image and is draining: nobody may lean on its copy. */
+  | "leaving"
   /** It answered, and lacked a piece that it says it has or sent a wrong one. */
   | "failed"
   /** It could not be reached or did not answer in time. */
@@ -35,9 +37,9 @@ export type RepairEvent =
   | { readonly kind: "roster"; readonly servers: readonly RosterServer[] }
   /** Images in force: new ones, those whose goal changed, and those that were retired. Before any `holdings` that names them. */
   | { readonly kind: "images"; readonly added: readonly ImageUnit[]; readonly retired: readonly ImageId[] }
-  /** The plane is connected to the server. */
+  /** The plane is connected to the server, and its newest documents were taken from it and told here before this. */
   | { readonly kind: "heard"; readonly server: MemberId }
-  /** The connection is gone; `sinceMs` is when the server was last heard. */
+  /** The connection is gone; `sinceMs` is when the server was last heard. Told again when another heard it later. */
   | { readonly kind: "silent"; readonly server: MemberId; readonly sinceMs: number }
   /** Its newest documents against those before: images of which it now has every layer, and those of which it no longer has. Empty lists for the first ones of an empty server. */
   | { readonly kind: "holdings"; readonly server: MemberId; readonly added: readonly ImageId[]; readonly removed: readonly ImageId[] }

@@ -32,6 +32,8 @@ type Running = { readonly why: "goal" | "balance"; readonly sealedBytes: number 
 type Retry = { readonly atMs: number; readonly failures: number }
 
 const SERVING: ServerState = { phase: "serving", isFull: false, doubts: [] }
+/** Of those who would have to take what a suspect lacks, so many may be idle before others audit it too. */
+const SUSPECT_PATIENCE_MAX = 3
 /** How often images that are overdue are looked at again, for each time that makes them so. */
 const OVERDUE_LOOKS = 6
 
@@ -54,10 +56,11 @@ export class RepairCore {
   /** By number of the image, as all that follow. */
   readonly #held = new Set<number>()
   #heldList: number[] | null = null
+  #heldBytes = 0
   /** Retired while they were in use. */
   readonly #retiredHeld = new Set<ImageId>()
   #inUse: ReadonlySet<ImageId> = new Set()
-  /** Since when each image is under its goal. */
+  /** Since when each image is under its goal and could be fetched; Infinity where nobody can serve it. */
   readonly #unmet = new Map<number, number>()
   readonly #wanted = new ScarcestFirst()
   readonly #retries = new Map<number, Retry>()
@@ -115,7 +118,7 @@ export class RepairCore {
       this.#audits.nextMs,
       oldestSurplus.done === true || this.#drops.size >= this.#limits.dropRoundsMax
         ? Infinity
-        : oldestSurplus.value + this.#limits.surplusKeptMs,
+        : oldestSurplus.value + this.#surplusKeptMs(),
       this.#calmSinceMs === null || this.#homeless !== null ? Infinity : this.#calmSinceMs + this.#limits.calmMs,
     )
   }
@@ -224,6 +227,7 @@ export class RepairCore {
     if (this.#running.delete(image)) this.#effects.push({ kind: "cancel", image: id })
     if (this.#held.delete(image)) {
       this.#heldList = null
+      this.#heldBytes -= this.#copies.unitOf(image).sealedBytes
       this.#retiredHeld.add(id)
     }
     for (const map of [this.#unmet, this.#retries, this.#surplus, this.#drops, this.#wanted]) map.delete(image)
@@ -236,6 +240,8 @@ export class RepairCore {
   #hear(server: MemberId, silentSinceMs: number | null, nowMs: number): void {
     const fellow = server === this.#self ? null : this.#fellows.of(server)
     if (fellow === null) return
+    // Whoever was away had nothing to take from.
+    if (silentSinceMs === null && fellow.silentSinceMs !== null) fellow.tookMs = nowMs
     fellow.silentSinceMs = silentSinceMs
     this.#refreshFellows(nowMs)
   }
@@ -269,13 +275,14 @@ export class RepairCore {
   #hearState(server: MemberId, state: ServerState, nowMs: number): void {
     const fellow = server === this.#self ? null : this.#fellows.of(server)
     if (fellow === null) return
-    const suspects = this.#doubts.hear(server, state.doubts)
+    const suspects = this.#doubts.hear(server, state.doubts, nowMs)
     const draining = state.phase === "draining"
     if (fellow.draining !== draining || fellow.full !== state.isFull) {
       fellow.draining = draining
       fellow.full = state.isFull
       this.#refreshFellows(nowMs)
     }
+    if (suspects.length > 0) this.#nextOverdueMs = Math.min(this.#nextOverdueMs, nowMs + this.#limits.overdueMs)
     for (const suspect of suspects) this.#evaluateHeldBy(suspect, nowMs)
   }
 
@@ -315,7 +322,7 @@ export class RepairCore {
     }
     const images = new Set(this.#unmet.keys())
     for (const server of changed) for (const image of this.#copies.claimedBy(server)) images.add(image)
-    for (const suspect of this.#doubts.suspected) {
+    for (const suspect of this.#doubts.suspected.keys()) {
       const position = this.#ranking.positionOf(suspect)
       if (position !== undefined) for (const image of this.#copies.claimedBy(position)) images.add(image)
     }
@@ -335,17 +342,17 @@ export class RepairCore {
   #evaluate(image: number, nowMs: number): void {
     if (!this.#isSettled) return
     const unmetSinceMs = this.#unmet.get(image)
-    const isOverdue = unmetSinceMs !== undefined && nowMs - unmetSinceMs >= this.#limits.overdueMs
-    const { isMet, isOwnToTake, sources } = this.#copies.assess(image, { isOverdue })
+    const { isMet, isOwnToTake, sources } = this.#copies.assess(image, { patience: this.#patience(unmetSinceMs, nowMs) })
     if (isMet) this.#unmet.delete(image)
-    else if (unmetSinceMs === undefined) {
+    else if (sources === 0 && !this.#held.has(image)) this.#unmet.set(image, Infinity)
+    else if (unmetSinceMs === undefined || unmetSinceMs === Infinity) {
       this.#unmet.set(image, nowMs)
       this.#nextOverdueMs = Math.min(this.#nextOverdueMs, nowMs + this.#limits.overdueMs)
       this.#disturb()
     }
     if (isOwnToTake) this.#want(image, sources, nowMs)
     else this.#wantNot(image)
-    if (this.#doubts.suspected.size > 0 && !isOwnToTake) this.#auditSuspects(image)
+    if (this.#doubts.suspected.size > 0 && !isOwnToTake) this.#auditSuspects(image, nowMs)
     if (!this.#held.has(image)) return
     if (this.#draining || this.#copies.keepersWithoutOwn(image) === null) {
       this.#surplus.delete(image)
@@ -354,13 +361,20 @@ export class RepairCore {
   }
 
   /** What this server would have to take if a suspect lied is audited there. */
-  #auditSuspects(image: number): void {
+  #auditSuspects(image: number, nowMs: number): void {
     const { image: id } = this.#copies.unitOf(image)
-    for (const suspect of this.#doubts.suspected) {
+    for (const suspect of this.#doubts.suspected.keys()) {
       const position = this.#ranking.positionOf(suspect)
       if (position === undefined || suspect === this.#self || !this.#copies.isClaimed(position, image)) continue
-      if (this.#doubts.isOpen(suspect, id) && this.#copies.assess(image, { without: position }).isOwnToTake) this.#audits.ask(suspect, id)
+      if (!this.#doubts.isOpen(suspect, id, nowMs - this.#limits.suspectAgainMs)) continue
+      const patience = Math.min(SUSPECT_PATIENCE_MAX, this.#patience(this.#doubts.suspected.get(suspect), nowMs))
+      if (this.#copies.assess(image, { without: position, patience }).isOwnToTake) this.#audits.ask(suspect, id)
     }
+  }
+
+  /** How many of those who do not take what they should are passed over for something that is amiss since then. */
+  #patience(sinceMs: number | undefined, nowMs: number): number {
+    return sinceMs === undefined ? 0 : Math.max(0, Math.floor((nowMs - sinceMs) / this.#limits.overdueMs))
   }
 
   #want(image: number, sources: number, nowMs: number): void {
@@ -385,6 +399,7 @@ export class RepairCore {
       else this.#retiredHeld.delete(id)
       return
     }
+    if (this.#held.has(image) !== isHeld) this.#heldBytes += (isHeld ? 1 : -1) * this.#copies.unitOf(image).sealedBytes
     if (isHeld) this.#held.add(image)
     else this.#held.delete(image)
     this.#heldList = null
@@ -424,18 +439,18 @@ export class RepairCore {
   }
 
   #hearAudit(server: MemberId, id: ImageId, told: AuditOutcome, nowMs: number): void {
-    const isHeard = this.#fellows.of(server)?.silentSinceMs === null
-    const outcome = this.#audits.settle(server, id, told, isHeard, nowMs)
+    const outcome = this.#audits.settle(server, id, told, this.#fellows.isHeard(server), nowMs)
     const image = this.#copies.numberOf(id)
     const position = this.#ranking.positionOf(server)
     if (image === undefined || position === undefined) return
     if (outcome === "failed") {
       const isNew = !this.#doubts.suspected.has(server)
-      this.#doubts.fail(server, id)
+      this.#doubts.fail(server, id, nowMs)
+      this.#nextOverdueMs = Math.min(this.#nextOverdueMs, nowMs + this.#limits.overdueMs)
       this.#copies.unclaim(position, image)
       if (isNew) this.#evaluateHeldBy(server, nowMs)
       this.#evaluate(image, nowMs)
-    } else if (outcome === "passed" && this.#doubts.pass(server, id)) {
+    } else if ((outcome === "passed" || outcome === "leaving") && this.#doubts.pass(server, id, nowMs)) {
       this.#copies.claim(position, image)
       this.#evaluate(image, nowMs)
       // Whoever proves one copy may have got all of them back.
@@ -480,7 +495,8 @@ export class RepairCore {
     const { overdueMs } = this.#limits
     this.#fellows.markIdle(nowMs - overdueMs)
     for (const [image, sinceMs] of this.#unmet) if (nowMs - sinceMs >= overdueMs) this.#evaluate(image, nowMs)
-    this.#nextOverdueMs = this.#unmet.size === 0 ? Infinity : nowMs + overdueMs / OVERDUE_LOOKS
+    for (const [suspect, sinceMs] of this.#doubts.suspected) if (nowMs - sinceMs >= overdueMs) this.#evaluateHeldBy(suspect, nowMs)
+    this.#nextOverdueMs = this.#unmet.size + this.#doubts.suspected.size === 0 ? Infinity : nowMs + overdueMs / OVERDUE_LOOKS
   }
 
   #startFetches(nowMs: number): void {
@@ -526,18 +542,26 @@ export class RepairCore {
     }
   }
 
+  /** Not at all where there is no room here and there are images that lack a place. */
+  #surplusKeptMs(): number {
+    if (this.#isFull && this.#unmet.size > 0) return 0
+    const isScarce = this.#roomBytes < this.#limits.scarceShare * (this.#heldBytes + this.#roomBytes)
+    return isScarce ? this.#limits.surplusKeptScarceMs : this.#limits.surplusKeptMs
+  }
+
   #startDrops(nowMs: number): void {
+    const keptMs = this.#surplusKeptMs()
     for (const [image, sinceMs] of this.#surplus) {
       if (this.#drops.size >= this.#limits.dropRoundsMax) return
-      if (nowMs - sinceMs < this.#limits.surplusKeptMs && !this.#isFull) return
+      if (nowMs - sinceMs < keptMs) return
       const keepers = this.#copies.keepersWithoutOwn(image)
       this.#surplus.delete(image)
       const { image: id } = this.#copies.unitOf(image)
       const members = (keepers ?? []).map((position) => this.#memberAt(position))
-      const isQuiet = members.every((member) => this.#fellows.livenessOf(member, nowMs) === "live")
+      const isQuiet = members.every((member) => this.#fellows.isHeard(member))
       if (keepers === null || !isQuiet || this.#inUse.has(id)) {
         this.#putOff(image, nowMs)
-        if (this.#isFull) return
+        if (keptMs === 0) return
         continue
       }
       this.#drops.set(image, { keepers: new Set(members), waiting: new Set(members), startedAtMs: nowMs })
@@ -551,7 +575,8 @@ export class RepairCore {
       if (waiting.size > 0 && !isStale) continue
       const { image: id } = this.#copies.unitOf(image)
       const now = this.#copies.keepersWithoutOwn(image)
-      const isSame = now !== null && now.every((position) => keepers.has(this.#memberAt(position)))
+      const isSame =
+        now !== null && now.every((position) => keepers.has(this.#memberAt(position)) && this.#fellows.isHeard(this.#memberAt(position)))
       if (isStale || !isSame || this.#inUse.has(id)) {
         this.#putOff(image, nowMs)
         continue
