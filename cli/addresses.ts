@@ -9,6 +9,12 @@ export function listenAddress(given: string | undefined, defaultPort: number): A
   return given === undefined ? { host: outsideHost(), port: defaultPort } : address(given, { anyPort: true })
 }
 
+/** The control plane's, beside the API: three ports on, where nothing else was said. */
+export function gridAddress(given: string | undefined, api: Address): Address {
+  if (given !== undefined) return address(given, { anyPort: true })
+  return { host: api.host, port: api.port === 0 ? 0 : api.port + 3 }
+}
+
 /** A client dials out and is told of by those it dialled: any interface and any free port will do. */
 export function clientAddress(given: string | undefined): Address {
   return given === undefined ? { host: "0.0.0.0", port: 0 } : address(given, { anyPort: true })

@@ -28,6 +28,7 @@ export const routes = {
   proofs: "/v1/proofs",
   grid: "/v1/grid",
   drain: "/v1/drain",
+  planeKeys: "/v1/plane-keys",
   auditHead: "/v1/audit/head",
   auditSeen: "/v1/audit/seen",
 } as const
@@ -50,6 +51,8 @@ export const ServerRecord = Type.Object(
     api: WireAddress,
     swarm: WireAddress,
     dht: WireAddress,
+    /** Of the control plane; null while it is not open. */
+    grid: Type.Union([WireAddress, Type.Null()]),
     /** DER of the member certificate, base64. */
     certificate: Base64(4_000),
     /** Ed25519, base64. */
@@ -278,6 +281,9 @@ export const GridStatus = Type.Object(
 export type GridStatus = Static<typeof GridStatus>
 export const DrainRequest = Type.Object({ draining: Type.Boolean() }, strict)
 
+/** Keys that open the control plane of a site to servers of another (crypto/plane-key.ts), the one in force first. */
+export const PlaneKeys = Type.Object({ keys: Type.Array(Hex32, { minItems: 1, maxItems: 4 }) }, strict)
+
 /** Pieces that one proof is over. */
 export const PROOF_PIECES_MAX = 8
 /** One server asks another to show that it holds a layer (nodes/proof.ts). */
@@ -304,6 +310,7 @@ export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim ans
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
 export const readGridStatus = reader(GridStatus, "REQUEST_INVALID", "status of the grid")
+export const readPlaneKeys = reader(PlaneKeys, "REQUEST_INVALID", "plane keys")
 export const readProofAnswer = reader(ProofAnswer, "REQUEST_INVALID", "proof")
 export const readBundleTaken = reader(BundleTaken, "REQUEST_INVALID", "answer to an import")
 export const readAuditHead = reader(AuditHead, "REQUEST_INVALID", "audit head")

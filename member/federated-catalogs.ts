@@ -88,6 +88,12 @@ export class FederatedCatalogs {
     return owner === site || (isInForce(ownerSide, side) && mayHave(ownerSide.document, site, imageName))
   }
 
+  /** Whether an agreement between two sites, of which one may be the own, is in force as far as is known here. */
+  areFederated(site: string, other: string): boolean {
+    const [a, b] = [this.#sideOf(site), this.#sideOf(other)]
+    return a !== null && b !== null && isInForce(a, b)
+  }
+
   /** Whether servers of the own site keep copies of another one's image. */
   isMirrored(site: string, imageName: string): boolean {
     const theirs = this.#sideOf(site)

@@ -24,8 +24,8 @@ export function makeServerRecord(fields: Omit<ServerRecord, "signature">, key: S
   return { ...fields, signature: sign(key, signedBytes(fields)).toString("base64") }
 }
 
-function signedBytes({ memberId, seq, api, swarm, dht, certificate }: Omit<ServerRecord, "signature">): Buffer {
-  return Buffer.from(`imagegrid server record\0${JSON.stringify([memberId, seq, api, swarm, dht, certificate])}`)
+function signedBytes({ memberId, seq, api, swarm, dht, grid, certificate }: Omit<ServerRecord, "signature">): Buffer {
+  return Buffer.from(`imagegrid server record\0${JSON.stringify([memberId, seq, api, swarm, dht, grid, certificate])}`)
 }
 
 type Known = { readonly record: ServerRecord; readonly site: string; readonly role: MemberRole }
@@ -131,6 +131,7 @@ export class ServerDirectory {
     try {
       const certificate = this.#admission.admit(Buffer.from(record.certificate, "base64"), ALL_SERVERS, "all sites")
       for (const service of ["api", "swarm", "dht"] as const) address(record[service])
+      if (record.grid !== null) address(record.grid)
       const isOwn =
         certificate.kind === "member" &&
         certificate.memberId === record.memberId &&

@@ -10,6 +10,7 @@ import type { Logger } from "pino"
 import { ALL_MEMBERS, ALL_SERVERS, type AdmittedAs, type AdmittedFrom } from "#crypto/admission.ts"
 import { readCertificate, type Certificate, type InviteCertificate, type MemberCertificate } from "#crypto/certificate.ts"
 import { memberIdOf } from "#crypto/identity.ts"
+import { planeKeyOf } from "#crypto/plane-key.ts"
 import { packCatalog } from "#trust/catalog-file.ts"
 import { siteScope } from "#trust/files.ts"
 import type { Address } from "#core/address.ts"
@@ -28,6 +29,7 @@ import {
   Hint,
   JoinRequest,
   MembershipAnswer,
+  PlaneKeys,
   ProofAnswer,
   ProofRequest,
   Publication,
@@ -38,6 +40,7 @@ import {
   ServerStatus,
 } from "#core/wire.ts"
 import type { Member } from "#member/member.ts"
+import { networkKeysInForce } from "#member/network-keys.ts"
 import { ActLimit } from "./act-limit.ts"
 import { signAuditHead } from "./audit-heads.ts"
 import type { AuditEvent } from "./audit-entry.ts"
@@ -321,6 +324,17 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       issuing()
       await parts.apply(request.body, request.ip)
       return {}
+    },
+  )
+
+  api.get(
+    routes.planeKeys,
+    route("Keys that open this site's control plane to servers.", ALL_SERVERS, { answer: PlaneKeys }, "all sites"),
+    async (request) => {
+      const { site } = callerOf(request, ALL_SERVERS, "all sites")
+      if (site !== member.home.site) member.federation.catalogs.catalogOf(site)
+      const keys = networkKeysInForce(member.secrets, member.catalogs.catalog.site)
+      return { keys: keys.map((key) => planeKeyOf(key).toString("hex")) }
     },
   )
 

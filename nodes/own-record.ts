@@ -8,6 +8,7 @@ export class OwnRecord implements Disposable {
   readonly #member: Member
   readonly #api: Address
   readonly #stopWatching: () => void
+  #grid: Address | null = null
   #announced: { readonly seq: number; readonly certificateDer: Buffer } | null = null
 
   private constructor(member: Member, api: Address) {
@@ -26,6 +27,12 @@ export class OwnRecord implements Disposable {
     return record
   }
 
+  /** The control plane listens here from now on. */
+  async announceGrid(grid: Address): Promise<void> {
+    this.#grid = grid
+    await this.#announce()
+  }
+
   [Symbol.dispose](): void {
     this.#stopWatching()
   }
@@ -42,6 +49,7 @@ export class OwnRecord implements Disposable {
         api: formatAddress(this.#api),
         swarm: formatAddress({ host: home.listen.swarm.host, port: swarm.address.port }),
         dht: formatAddress({ host: home.listen.dht.host, port: dht.address.port }),
+        grid: this.#grid === null ? null : formatAddress(this.#grid),
         certificate: certificate.der.toString("base64"),
       },
       home.identity.signing,

@@ -7,7 +7,7 @@ import { readCertificate } from "#crypto/certificate.ts"
 import type { RosterServer } from "#grid/core/placement.ts"
 import type { ServerRecord } from "#core/wire.ts"
 
-export type GridServer = RosterServer & { readonly api: Address; readonly signingKeyHex: string }
+export type GridServer = RosterServer & { readonly api: Address; readonly grid: Address | null; readonly signingKeyHex: string }
 
 /** @param weights of every site whose document is known: a weight counts when the server's own site gave it */
 export function rosterOf(
@@ -25,7 +25,7 @@ export function rosterOf(
       if (certificate.kind !== "member" || nowMs >= certificate.notAfterMs) return []
       const { site, signingKeyHex } = certificate
       const weight = weights.get(`${site} ${record.memberId}`) ?? 1
-      return [{ memberId: record.memberId as MemberId, site, weight, api: address(record.api), signingKeyHex }]
+      return [{ memberId: record.memberId as MemberId, site, weight, api: address(record.api), grid: record.grid === null ? null : address(record.grid), signingKeyHex }]
     })
     .sort((a, b) => (a.memberId < b.memberId ? -1 : 1))
 }

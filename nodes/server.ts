@@ -1,9 +1,9 @@
 /** An image server: the API, the seeding of every image of the site, and what keeps it in step with its fellows. */
 import { randomBytes } from "node:crypto"
 import type { Logger } from "pino"
-import { formatAddress } from "#core/address.ts"
+import { formatAddress, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, reasonOf } from "#core/errors.ts"
 import type { ServerStatus } from "#core/wire.ts"
 import { attentionOf } from "#trust/attention.ts"
 import type { RecordChange } from "#member/catalog-keeper.ts"
@@ -30,7 +30,7 @@ export type ServerParts = {
   readonly clock: Clock
   readonly logger: Logger
   /** How servers tell one another what they hold. */
-  readonly documents?: (member: Member) => Promise<FellowDocuments & AsyncDisposable>
+  readonly documents?: (member: Member, listening: (grid: Address) => void) => Promise<FellowDocuments & AsyncDisposable>
 }
 export type ServerOptions = {
   /** For all images together; null: as fast as it goes. */
@@ -132,11 +132,12 @@ export class ImageServer implements AsyncDisposable {
     )
     stack.defer(() => api.close())
 
-    stack.use(await OwnRecord.announce(member, api.address))
+    const record = stack.use(await OwnRecord.announce(member, api.address))
     if (home.role === "server") await showAlternates(member)
     upkeep = stack.use(await Upkeep.start({ member, state, audit, replicator }))
+    const onUnannounced = (error: unknown) => logger.warn({ reason: reasonOf(error) }, "the own record was not renewed")
     if (parts.documents !== undefined) {
-      const documents = stack.use(await parts.documents(member))
+      const documents = stack.use(await parts.documents(member, (grid) => void record.announceGrid(grid).catch(onUnannounced)))
       keeper = stack.use(
         await Keeper.start({ member, replicator, documents }, { quotaBytes: options.quotaBytes ?? null, draining: await isDraining(home) }),
       )

@@ -5,19 +5,21 @@ import { systemClock } from "#core/clock.ts"
 import { formatAddress } from "#core/address.ts"
 import { Home } from "#member/home.ts"
 import { GridError } from "#core/errors.ts"
-import { ImageServer } from "#nodes/server.ts"
+import { PlaneDocuments } from "#nodes/plane-documents.ts"
+import { ImageServer, type ServerParts } from "#nodes/server.ts"
 import type { CommandContext } from "../command.ts"
+import { gridAddress } from "../addresses.ts"
 import { byteCount } from "../values.ts"
 
 /** Keeps V8's young generation small: with many peers a server takes half the memory, and no more CPU (docs/performance.md). */
 const SMALL_HEAP = "--optimize-for-size"
 
-type Options = { readonly uploadLimit?: string; readonly quota?: string }
+type Options = { readonly uploadLimit?: string; readonly quota?: string; readonly grid?: string }
 
 export default async function run(
   { output, home, signal }: CommandContext,
   _arguments: readonly string[],
-  { uploadLimit, quota }: Options,
+  { uploadLimit, quota, grid }: Options,
 ): Promise<void> {
   setFlagsFromString(SMALL_HEAP)
   const uploadBytesPerSecondLimit = uploadLimit === undefined ? null : byteCount("--upload-limit", uploadLimit)
@@ -25,7 +27,10 @@ export default async function run(
   const quotaBytes = quota === undefined ? null : byteCount("--quota", quota)
   const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
   const opened = await Home.open(home())
-  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger }, { uploadBytesPerSecondLimit, quotaBytes })
+  const { api } = opened.listen
+  const documents: ServerParts["documents"] = (member, listening) =>
+    PlaneDocuments.start(member, gridAddress(grid, api ?? { host: "127.0.0.1", port: 0 }), listening)
+  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger, documents }, { uploadBytesPerSecondLimit, quotaBytes })
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
   output.event("server-running", { site: opened.site, role: opened.role, memberId: opened.memberId, ...addresses })
