@@ -2,6 +2,7 @@
 import { formatAddress, type Address } from "#core/address.ts"
 import { reasonOf } from "#core/errors.ts"
 import type { Member } from "#member/member.ts"
+import { exchangeRecords } from "./fellows.ts"
 import { makeServerRecord } from "#member/server-directory.ts"
 
 export class OwnRecord implements Disposable {
@@ -37,7 +38,7 @@ export class OwnRecord implements Disposable {
     this.#stopWatching()
   }
 
-  /** Into the own directory, from where fellows and renewing members get it. */
+  /** Into the own directory, from where renewing members get it, and to the fellows. */
   async #announce(): Promise<void> {
     const { home, clock, certificate, swarm, dht, directory } = this.#member
     const seq = Math.max((this.#announced?.seq ?? 0) + 1, clock.nowMs())
@@ -55,5 +56,7 @@ export class OwnRecord implements Disposable {
       home.identity.signing,
     )
     await directory.consider([record])
+    // Fellows would have it at the next exchange; whoever waits for this server has it now.
+    void exchangeRecords(this.#member)
   }
 }

@@ -45,7 +45,15 @@ export class RogueServer implements AsyncDisposable {
     const address = { host: "127.0.0.1", port: (server.address() as AddressInfo).port }
     const at = formatAddress(address)
     const record = makeServerRecord(
-      { memberId: home.memberId, seq: systemClock.nowMs() + 1_000_000, api: at, swarm: at, dht: at, certificate: der.toString("base64") },
+      {
+        memberId: home.memberId,
+        seq: systemClock.nowMs() + 1_000_000,
+        api: at,
+        swarm: at,
+        dht: at,
+        grid: null,
+        certificate: der.toString("base64"),
+      },
       home.identity.signing,
     )
     return new RogueServer(address, record, server)

@@ -185,7 +185,7 @@ test("what another server answers in a fellow's place is not kept as the fellow'
   const absent = await secondServer(site, "absent")
   const { apiAddress: api } = site.server
   const certificate = (await absent.certificate()).der.toString("base64")
-  const fields = { memberId: absent.memberId, seq: 1, api, swarm: "127.0.0.1:1", dht: "127.0.0.1:2", certificate }
+  const fields = { memberId: absent.memberId, seq: 1, api, swarm: "127.0.0.1:1", dht: "127.0.0.1:2", grid: null, certificate }
   await watcher.learn(makeServerRecord(fields, absent.identity.signing))
   await watcher.look()
   assert.deepEqual(watcher.seen(absent.memberId), [])
