@@ -69,7 +69,10 @@ export const commands: readonly CommandSpec[] = [
     arguments: [],
     options: [
       { flags: "--upload-limit <BYTES>", description: "send at most so much a second, such as 50MB; else as fast as it goes" },
-      { flags: "--grid <HOST:PORT>", description: "listen here for other servers' control plane (TCP); the API's address and its port plus 3 if not given" },
+      {
+        flags: "--grid <HOST:PORT>",
+        description: "listen here for other servers' control plane (TCP); the API's address and its port plus 3 if not given",
+      },
       { flags: "--quota <BYTES>", description: "take no placed images beyond so much, such as 500GB; else as much as the disk has" },
     ],
     examples: ["imagegrid server run --home /var/lib/imagegrid", "imagegrid server run --home DIR --upload-limit 50MB"],

@@ -52,6 +52,11 @@ export function sealingKeyFromSecret(secret: Uint8Array): SealingKey {
   return { publicKeyHex: Buffer.from(publicKey).toString("hex"), secretKey }
 }
 
+/** The seed that the key was made from, for a library that takes nothing else. */
+export function seedOf(key: Pick<SigningKey, "privateKey">): Buffer {
+  return key.privateKey.export({ format: "der", type: "pkcs8" }).subarray(PKCS8_ED25519_PREFIX.length)
+}
+
 /** The first 16 bytes of the SHA-256 of the raw public key. */
 export function memberIdOf(signingPublicKeyHex: string): MemberId {
   const digest = createHash("sha256").update(rawKey(signingPublicKeyHex)).digest("hex")

@@ -56,7 +56,10 @@ export class PlaneDocuments implements FellowDocuments, AsyncDisposable {
   }
 
   publishState({ phase, isFull, doubts, heldBytes, freeBytes, repairing }: SaidState): void {
-    this.#publish("state", writeState({ phase, isFull, doubts: [...doubts], heldBytes, freeBytes, repairing: repairing.slice(0, REPAIRING_SAID_MAX) }))
+    this.#publish(
+      "state",
+      writeState({ phase, isFull, doubts: [...doubts], heldBytes, freeBytes, repairing: repairing.slice(0, REPAIRING_SAID_MAX) }),
+    )
   }
 
   watch(watcher: FellowWatcher): () => void {
@@ -99,7 +102,12 @@ export class PlaneDocuments implements FellowDocuments, AsyncDisposable {
         memberId: home.memberId,
         site: home.site,
         signing: home.identity.signing,
-        roster: () => this.#roster().map(({ grid, ...server }) => ({ ...server, site: server.site as SiteName, addresses: grid === null ? [] : [grid] })),
+        roster: () =>
+          this.#roster().map(({ grid, ...server }) => ({
+            ...server,
+            site: server.site as SiteName,
+            addresses: grid === null ? [] : [grid],
+          })),
         onRosterChange: (listener) => {
           this.#rosterListeners.add(listener)
           return () => void this.#rosterListeners.delete(listener)
@@ -153,7 +161,10 @@ export class PlaneDocuments implements FellowDocuments, AsyncDisposable {
 
   #roster(): GridServer[] {
     const { catalogs, federation, directory, clock } = this.#member
-    const sites = [catalogs.catalog.site, ...federation.catalogs.sites().flatMap(({ catalog, inForce }) => (inForce ? (catalog?.site ?? []) : []))]
+    const sites = [
+      catalogs.catalog.site,
+      ...federation.catalogs.sites().flatMap(({ catalog, inForce }) => (inForce ? (catalog?.site ?? []) : [])),
+    ]
     const names = new Set(sites.map(({ site }) => site))
     return rosterOf(directory.recordsOfAllSites(), sites, clock.nowMs()).filter(({ site }) => names.has(site))
   }

@@ -25,7 +25,16 @@ export function rosterOf(
       if (certificate.kind !== "member" || nowMs >= certificate.notAfterMs) return []
       const { site, signingKeyHex } = certificate
       const weight = weights.get(`${site} ${record.memberId}`) ?? 1
-      return [{ memberId: record.memberId as MemberId, site, weight, api: address(record.api), grid: record.grid === null ? null : address(record.grid), signingKeyHex }]
+      return [
+        {
+          memberId: record.memberId as MemberId,
+          site,
+          weight,
+          api: address(record.api),
+          grid: record.grid === null ? null : address(record.grid),
+          signingKeyHex,
+        },
+      ]
     })
     .sort((a, b) => (a.memberId < b.memberId ? -1 : 1))
 }

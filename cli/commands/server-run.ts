@@ -30,7 +30,10 @@ export default async function run(
   const { api } = opened.listen
   const documents: ServerParts["documents"] = (member, listening) =>
     PlaneDocuments.start(member, gridAddress(grid, api ?? { host: "127.0.0.1", port: 0 }), listening)
-  await using server = await ImageServer.start({ home: opened, clock: systemClock, logger, documents }, { uploadBytesPerSecondLimit, quotaBytes })
+  await using server = await ImageServer.start(
+    { home: opened, clock: systemClock, logger, documents },
+    { uploadBytesPerSecondLimit, quotaBytes },
+  )
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
   output.event("server-running", { site: opened.site, role: opened.role, memberId: opened.memberId, ...addresses })
