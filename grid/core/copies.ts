@@ -149,7 +149,7 @@ export class CopyTable {
    * is good until the next call.
    */
   assess(image: number, { without = ABSENT, patience = 0 }: { without?: number; patience?: number } = {}): Assessment {
-    const { recent, counted, draining, isUrgencyHeld } = this.#fellows
+    const { recent, counted, draining, isRepairHeld } = this.#fellows
     const goal = this.#goals[image]
     const result = this.#assessment
     if (goal === undefined) throw new RangeError(`there is no image of number ${image}`)
@@ -164,7 +164,7 @@ export class CopyTable {
     result.liveCopies = liveCopies
     result.sources = sources - (this.#self !== ABSENT && this.isClaimed(this.#self, image) ? 1 : 0)
     // With one live copy left the next is made at once; the others are waited for.
-    const isUrgent = liveCopies === 1 && goal.copies > 1 && !isUrgencyHeld
+    const isUrgent = liveCopies === 1 && goal.copies > 1 && !isRepairHeld
     const copies = isUrgent ? 2 : goal.copies
     const sites = isUrgent ? Math.min(2, goal.sites) : goal.sites
     let count = 0
@@ -223,19 +223,20 @@ export class CopyTable {
     if (self === ABSENT || this.isClaimed(self, image) || !hasBit(eligible, self) || hasBit(goal.refuse, self)) return false
     if (hasBit(goal.pins, self)) return true
     let { copiesLeft, sitesLeft } = need
-    let [passed, ownPassed, skips] = [0, ABSENT, patience]
+    let [passed, idlePassed, ownPassed, skips] = [0, 0, ABSENT, patience]
     for (const server of this.#rankedOf(image)) {
       if (copiesLeft <= 0 && sitesLeft === 0) return false
       if (server === without || !hasBit(eligible, server) || hasBit(goal.refuse, server) || hasBit(goal.pins, server)) continue
       if (this.isClaimed(server, image) || this.isDoubted(server, image)) continue
-      if (skips > 0 && hasBit(idle, server)) {
-        skips -= 1
-        continue
-      }
       const isNew = !this.#isSeen(server, call)
       if (!isNew && copiesLeft <= sitesLeft) {
-        if (server === self) ownPassed = passed
+        if (server === self) ownPassed = passed - Math.min(skips, idlePassed)
+        if (hasBit(idle, server)) idlePassed += 1
         passed += 1
+        continue
+      }
+      if (skips > 0 && hasBit(idle, server)) {
+        skips -= 1
         continue
       }
       if (server === self) return true

@@ -1,15 +1,15 @@
 /** What is asked of a sequence, and the figures of many. */
 import { clock, type SequenceResult } from "./sequence.ts"
 
-export const MOVED_BY_NEEDED_MAX = 1.2
-/** Unneeded bytes after a return or heal, by those in flight at that moment: what was under way may end, and nothing else. */
-export const STORM_RATIO_MAX = 1
+const MOVED_BY_NEEDED_MAX = 1.2
+/** Of the bound that sequence.ts sets: above it is a storm. */
+const STORM_RATIO_MAX = 1
 
 export function faultsOf(result: SequenceResult): string[] {
   const faults: string[] = []
   if (result.movedByNeeded > MOVED_BY_NEEDED_MAX) faults.push(`moved ${result.movedByNeeded.toFixed(3)} times what was needed`)
   if (result.worstStormRatio > STORM_RATIO_MAX)
-    faults.push(`after a return or heal ${result.worstStormRatio.toFixed(2)} times the bytes in flight moved without need`)
+    faults.push(`after a return or heal ${result.worstStormRatio.toFixed(2)} times the bound moved without need: a storm`)
   return faults
 }
 
@@ -62,7 +62,7 @@ export function figuresOf(results: readonly SequenceResult[]): string[] {
       gibs,
     ),
     line(
-      "the same by bytes in flight",
+      "the same by the bound, above 1 a storm",
       results.map(({ worstStormRatio }) => worstStormRatio),
       ratio,
     ),

@@ -14,7 +14,7 @@ export type SequenceResult = {
   readonly movedByNeeded: number
   /** From an event after which nothing else came, to all goals met. */
   readonly toGoalMs: readonly number[]
-  /** After each return or heal until the next event: unneeded bytes by the bytes in flight at that moment. */
+  /** After each return or heal until the next event: unneeded bytes by what they may be at most. */
   readonly worstStormRatio: number
   readonly worstStormBytes: number
   readonly events: Readonly<Record<string, number>>
@@ -25,6 +25,11 @@ const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
 /** From the last event to all goals met. */
 export const GOAL_WITHIN_MS = 4 * HOUR_MS
+/**
+ * After a return or heal, until the next event: at most the bytes in flight at that moment and this share of what the servers hold that came back may move without
+ * need. More is a storm.
+ */
+export const STORM_SHARE = 0.1
 const SITES_MAX = 6
 const GIB = 1024 ** 3
 /** 2.5, 10, 10 and 25 Gbit/s. */
@@ -43,7 +48,7 @@ export class Sequence {
   readonly #counts: Record<string, number> = {}
   readonly #toGoalMs: number[] = []
   readonly #goals: readonly Goal[]
-  #storm = { wastedBefore: 0, inFlight: 0, open: false }
+  #storm = { unneededBefore: 0, boundBytes: 0, open: false }
   #worstStormRatio = 0
   #worstStormBytes = 0
   #cutGroups = 0
@@ -248,29 +253,33 @@ export class Sequence {
   }
 
   #return(servers: readonly SimServer[]): string {
-    this.#openStorm()
+    this.#openStorm(servers)
     for (const server of servers) this.world.start(server)
     return "return"
   }
 
   #heal(): string {
-    this.#openStorm()
+    const [cut, rest] = [true, false].map((isCut) => this.world.alive().filter(({ group }) => (group !== 0) === isCut))
+    this.#openStorm((cut?.length ?? 0) < (rest?.length ?? 0) ? (cut ?? []) : (rest ?? []))
     this.world.heal()
     return "heal"
   }
 
-  #openStorm(): void {
-    this.#storm = { wastedBefore: this.world.unneededBytes, inFlight: this.world.bytesInFlight(), open: true }
+  /** `came`: servers that come back into reach. */
+  #openStorm(came: readonly SimServer[]): void {
+    let heldBytes = 0
+    for (const server of came) for (const { sealedBytes } of server.claimed) heldBytes += sealedBytes
+    this.#storm = { unneededBefore: this.world.unneededBytes, boundBytes: this.world.bytesInFlight() + STORM_SHARE * heldBytes, open: true }
   }
 
-  /** What moved without need since a return or heal. */
+  /** What moved without need since a return or heal, until now. */
   #closeStorm(): void {
-    const { wastedBefore, inFlight, open } = this.#storm
+    const { unneededBefore, boundBytes, open } = this.#storm
     if (!open) return
     this.#storm.open = false
-    const bytes = this.world.unneededBytes - wastedBefore
+    const bytes = this.world.unneededBytes - unneededBefore
     this.#worstStormBytes = Math.max(this.#worstStormBytes, bytes)
-    this.#worstStormRatio = Math.max(this.#worstStormRatio, bytes / Math.max(inFlight, GIB))
+    this.#worstStormRatio = Math.max(this.#worstStormRatio, bytes / Math.max(boundBytes, GIB))
   }
 
   /** Waits until all goals are met; before the end only where nothing stands against it. */

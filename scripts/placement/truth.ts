@@ -40,15 +40,15 @@ export type TrueServer = {
 export function shortfall(
   image: TrueImage,
   servers: readonly TrueServer[],
-  { withDropped, heldBack }: { withDropped: boolean; heldBack: { out: boolean; urgent: boolean } },
+  { withDropped, heldBack }: { withDropped: boolean; heldBack: boolean },
 ): { copies: number; sites: number; pins: number; live: number } {
   const has = (server: number) => image.holders.has(server) || (withDropped && image.dropped.has(server))
   const able = servers.filter((server) => server.inRoster && !server.draining && !image.refuse.has(server.number))
   const isRecent = (server: TrueServer) => server.silentMs < livenessLimits.lastCopyOutAfterMs
   const recentHolders = able.filter((server) => isRecent(server) && has(server.number))
-  const isUrgent = recentHolders.length === 1 && image.goal.copies > 1 && !heldBack.urgent
+  const isUrgent = recentHolders.length === 1 && image.goal.copies > 1 && !heldBack
   const holders = able.filter(
-    (server) => has(server.number) && (isUrgent ? isRecent(server) : heldBack.out || server.silentMs < livenessLimits.outAfterMs),
+    (server) => has(server.number) && (isUrgent ? isRecent(server) : heldBack || server.silentMs < livenessLimits.outAfterMs),
   )
   const could = able.filter((server) => has(server.number) || (isRecent(server) && !server.full && !image.falseClaims.has(server.number)))
   const wantedCopies = isUrgent ? 2 : Math.max(image.goal.copies, Math.min(image.goal.sites, siteCount(could)))

@@ -411,13 +411,10 @@ export class World {
     }))
   }
 
-  heldBack(seen: readonly TrueServer[]): { out: boolean; urgent: boolean } {
+  /** Whether so many are silent that the rule has nothing repaired. */
+  heldBack(seen: readonly TrueServer[]): boolean {
     const roster = seen.filter(({ inRoster }) => inRoster)
-    const gone = (afterMs: number) => roster.filter(({ silentMs }) => silentMs >= afterMs).length
-    return {
-      out: isTooManyGone(gone(livenessLimits.outAfterMs), roster.length),
-      urgent: isTooManyGone(gone(livenessLimits.lastCopyOutAfterMs), roster.length),
-    }
+    return isTooManyGone(roster.filter(({ silentMs }) => silentMs >= livenessLimits.lastCopyOutAfterMs).length, roster.length)
   }
 
   /** Nobody is silent without being out yet, and no group is cut off: what is to be counted will not change by itself. */
@@ -431,13 +428,12 @@ export class World {
   /** Images that are under their goal though somebody lives to serve them and somebody to take them. */
   underGoal(): TrueImage[] {
     const seen = this.seenFrom(null)
-    const heldBack = { out: false, urgent: this.heldBack(seen).urgent }
     const counts = seen.map(({ inRoster, draining, silentMs }) => inRoster && !draining && silentMs === 0)
     const could = seen.map(({ full }, number) => counts[number] === true && !full)
     return [...this.images.values()].filter((image) => {
       if (this.#isPlainlyMet(image, counts, could)) return false
       if (![...image.holders].some((number) => this.servers[number]?.alive === true)) return false
-      const { copies, sites, pins } = shortfall(image, seen, { withDropped: false, heldBack })
+      const { copies, sites, pins } = shortfall(image, seen, { withDropped: false, heldBack: false })
       return copies + sites + pins > 0
     })
   }
