@@ -46,7 +46,7 @@ for (let number = 0; number < sequences; number += 1) {
     for (const fault of faults) console.log(`FAILED: ${fault}; alone: --sequences 1 --seed ${own}`)
     const seconds = ((performance.now() - startedMs) / 1_000).toFixed(0)
     console.log(
-      `${number + 1} seed ${own}: moved/needed ${result.movedByNeeded.toFixed(3)}, ${result.tally.copies} copies, ${result.tally.drops} drops, longest to goal ${clock(Math.max(...result.toGoalMs))}, ${clock(result.simulatedMs)} simulated, ${seconds} s so far`,
+      `${number + 1} seed ${own}: moved/needed ${result.movedByNeeded.toFixed(3)}, ${result.tally.copies} copies, ${result.tally.drops} drops, longest to goal ${clock(Math.max(...result.toGoalMs))}, storm ${result.worstStormRatio.toFixed(3)}, ${clock(result.simulatedMs)} simulated, ${seconds} s so far`,
     )
   } catch (error) {
     failures += 1

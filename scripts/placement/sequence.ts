@@ -26,10 +26,11 @@ const HOUR_MS = 60 * MINUTE_MS
 /** From the last event to all goals met. */
 export const GOAL_WITHIN_MS = 4 * HOUR_MS
 /**
- * After a return or heal, until the next event: at most the bytes in flight at that moment and this share of what the servers hold that came back may move without
- * need. More is a storm.
+ * After a return or heal, until the next event, so much may move without need: what is in flight at that moment, and the greater of these shares of what the servers
+ * hold that came back, and of what all hold. More is a storm.
  */
-export const STORM_SHARE = 0.1
+const STORM_SHARE_OF_RETURNED = 0.1
+const STORM_SHARE_OF_ALL = 0.005
 const SITES_MAX = 6
 const GIB = 1024 ** 3
 /** 2.5, 10, 10 and 25 Gbit/s. */
@@ -267,9 +268,13 @@ export class Sequence {
 
   /** `came`: servers that come back into reach. */
   #openStorm(came: readonly SimServer[]): void {
-    let heldBytes = 0
-    for (const server of came) for (const { sealedBytes } of server.claimed) heldBytes += sealedBytes
-    this.#storm = { unneededBefore: this.world.unneededBytes, boundBytes: this.world.bytesInFlight() + STORM_SHARE * heldBytes, open: true }
+    const heldBy = (servers: readonly SimServer[]) => {
+      let bytes = 0
+      for (const server of servers) for (const { sealedBytes } of server.claimed) bytes += sealedBytes
+      return bytes
+    }
+    const share = Math.max(STORM_SHARE_OF_RETURNED * heldBy(came), STORM_SHARE_OF_ALL * heldBy(this.world.rosterServers()))
+    this.#storm = { unneededBefore: this.world.unneededBytes, boundBytes: this.world.bytesInFlight() + share, open: true }
   }
 
   /** What moved without need since a return or heal, until now. */
