@@ -3,9 +3,17 @@
  */
 import { choose, type Goal } from "#grid/core/placement.ts"
 import { livenessLimits } from "#grid/core/liveness.ts"
+import type { RepairLimits } from "#grid/core/repair-limits.ts"
 import { Violation, World, memberOf, type SimServer, type Tally } from "./world.ts"
 
-export type SequenceOptions = { readonly seed: number; readonly events: number; readonly servers: number; readonly images: number }
+export type SequenceOptions = {
+  readonly seed: number
+  readonly events: number
+  readonly servers: number
+  readonly images: number
+  /** Other limits than the product's, to see the check fail. */
+  readonly limits?: Partial<RepairLimits>
+}
 
 export type SequenceResult = {
   readonly seed: number
@@ -42,9 +50,9 @@ export function playSequence(options: SequenceOptions, onEvent: (line: string) =
   return new Sequence(options, onEvent).play()
 }
 
-export class Sequence {
+class Sequence {
   readonly #options: SequenceOptions
-  readonly world: World
+  readonly #world: World
   readonly #onEvent: (line: string) => void
   readonly #counts: Record<string, number> = {}
   readonly #toGoalMs: number[] = []
@@ -57,14 +65,14 @@ export class Sequence {
   constructor(options: SequenceOptions, onEvent: (line: string) => void) {
     this.#options = options
     this.#onEvent = onEvent
-    this.world = new World(options.seed)
+    this.#world = new World(options.seed, options.limits)
     this.#makeServers()
     this.#goals = this.#makeGoals()
     this.#makeImages()
   }
 
   play(): SequenceResult {
-    const world = this.world
+    const world = this.#world
     for (let number = 0; number < this.#options.events; number += 1) {
       const name = this.#happen()
       this.#counts[name] = (this.#counts[name] ?? 0) + 1
@@ -89,7 +97,7 @@ export class Sequence {
   }
 
   #makeServers(): void {
-    const world = this.world
+    const world = this.#world
     const siteCount = 2 + world.random.below(SITES_MAX - 1)
     for (let number = 0; number < this.#options.servers; number += 1) this.#addServer(Math.min(this.#anySite(siteCount), siteCount - 1))
     // So that each has one.
@@ -98,13 +106,13 @@ export class Sequence {
 
   /** Sites differ in size: each is about half as likely as the one before. */
   #anySite(siteCount: number): number {
-    const { random } = this.world
+    const { random } = this.#world
     for (let site = 0; site < siteCount; site += 1) if (random.below(100) < 40) return site
     return random.below(siteCount)
   }
 
   #addServer(site: number): SimServer {
-    const world = this.world
+    const world = this.#world
     const weight = 1 + world.random.below(3)
     const rate = world.pick(RATES_BYTES_PER_MS) ?? 1
     // Its share of three copies of images of 1.5 GiB, of which some have little more than that.
@@ -113,7 +121,7 @@ export class Sequence {
   }
 
   #makeGoals(): Goal[] {
-    const { random, servers } = this.world
+    const { random, servers } = this.#world
     const some = (count: number) => Array.from({ length: count }, () => memberOf(random.below(servers.length)))
     const plain = (copies: number, sites: number): Goal => ({ copies, sites, pins: [], refuse: [] })
     return [
@@ -127,12 +135,12 @@ export class Sequence {
   #describe = (number: number): { sealedBytes: number; goal: Goal } => {
     const goal = this.#goals[number % this.#goals.length]
     if (goal === undefined) throw new RangeError("there are no goals")
-    return { sealedBytes: Math.ceil(0.25 * GIB * 2 ** (this.world.random.below(4_000) / 1_000)), goal }
+    return { sealedBytes: Math.ceil(0.25 * GIB * 2 ** (this.#world.random.below(4_000) / 1_000)), goal }
   }
 
   /** All images stand where they belong before the first event. */
   #makeImages(): void {
-    const world = this.world
+    const world = this.#world
     world.signRoster()
     const { ranking } = world
     world.found(this.#options.images, this.#describe, (image) => {
@@ -148,7 +156,7 @@ export class Sequence {
   }
 
   #pauseMs(): number {
-    const { random } = this.world
+    const { random } = this.#world
     // Long enough for copies that are not needed to be dropped, and for images to go home.
     if (random.below(100) < 6) return HOUR_MS + random.below(12 * HOUR_MS)
     const [least, most] = [
@@ -162,7 +170,7 @@ export class Sequence {
 
   /** One event that is possible now. */
   #happen(): string {
-    const world = this.world
+    const world = this.#world
     for (;;) {
       const roster = world.rosterServers()
       const alive = world.alive()
@@ -255,14 +263,14 @@ export class Sequence {
 
   #return(servers: readonly SimServer[]): string {
     this.#openStorm(servers)
-    for (const server of servers) this.world.start(server)
+    for (const server of servers) this.#world.start(server)
     return "return"
   }
 
   #heal(): string {
-    const [cut, rest] = [true, false].map((isCut) => this.world.alive().filter(({ group }) => (group !== 0) === isCut))
+    const [cut, rest] = [true, false].map((isCut) => this.#world.alive().filter(({ group }) => (group !== 0) === isCut))
     this.#openStorm((cut?.length ?? 0) < (rest?.length ?? 0) ? (cut ?? []) : (rest ?? []))
-    this.world.heal()
+    this.#world.heal()
     return "heal"
   }
 
@@ -273,8 +281,8 @@ export class Sequence {
       for (const server of servers) for (const { sealedBytes } of server.claimed) bytes += sealedBytes
       return bytes
     }
-    const share = Math.max(STORM_SHARE_OF_RETURNED * heldBy(came), STORM_SHARE_OF_ALL * heldBy(this.world.rosterServers()))
-    this.#storm = { unneededBefore: this.world.unneededBytes, boundBytes: this.world.bytesInFlight() + share, open: true }
+    const share = Math.max(STORM_SHARE_OF_RETURNED * heldBy(came), STORM_SHARE_OF_ALL * heldBy(this.#world.rosterServers()))
+    this.#storm = { unneededBefore: this.#world.unneededBytes, boundBytes: this.#world.bytesInFlight() + share, open: true }
   }
 
   /** What moved without need since a return or heal, until now. */
@@ -282,14 +290,14 @@ export class Sequence {
     const { unneededBefore, boundBytes, open } = this.#storm
     if (!open) return
     this.#storm.open = false
-    const bytes = this.world.unneededBytes - unneededBefore
+    const bytes = this.#world.unneededBytes - unneededBefore
     this.#worstStormBytes = Math.max(this.#worstStormBytes, bytes)
     this.#worstStormRatio = Math.max(this.#worstStormRatio, bytes / Math.max(boundBytes, GIB))
   }
 
   /** Waits until all goals are met; before the end only where nothing stands against it. */
   #waitForGoals(isEnd: boolean): void {
-    const world = this.world
+    const world = this.#world
     const roster = world.rosterServers()
     const dead = roster.filter((server) => !server.alive).length
     if (!isEnd && (dead > roster.length * livenessLimits.outShareMax || roster.some(({ group }) => group !== 0))) {
@@ -315,7 +323,7 @@ export class Sequence {
 
   /** No group is cut off any more, and not more are gone than repair bears. */
   #endWell(): void {
-    const world = this.world
+    const world = this.#world
     world.heal()
     const dead = world.rosterServers().filter((server) => !server.alive)
     const most = Math.floor(world.rosterServers().length * livenessLimits.outShareMax)
@@ -323,7 +331,7 @@ export class Sequence {
   }
 
   #expect(isTrue: boolean, otherwise: string): void {
-    if (!isTrue) throw new Violation(`${clock(this.world.nowMs)}: ${otherwise}`)
+    if (!isTrue) throw new Violation(`${clock(this.#world.nowMs)}: ${otherwise}`)
   }
 }
 

@@ -7,6 +7,7 @@ import { isTooManyGone, livenessLimits } from "#grid/core/liveness.ts"
 import { Ranking, standing, type Goal, type RosterServer } from "#grid/core/placement.ts"
 import { RepairCore } from "#grid/core/repair.ts"
 import type { ImageUnit, RepairEffect, RepairEvent, ServerState } from "#grid/core/repair-events.ts"
+import type { RepairLimits } from "#grid/core/repair-limits.ts"
 import { seededRandom, type Random } from "#swarm/core/random.ts"
 import { EventQueue } from "../../bench/simulator/event-queue.ts"
 import { shortfall, type TrueImage, type TrueServer } from "./truth.ts"
@@ -141,7 +142,10 @@ export class World {
   #rankings = new Map<readonly RosterServer[], Ranking>()
   #nextImage = 0
 
-  constructor(seed: number) {
+  readonly #limits: Partial<RepairLimits>
+
+  constructor(seed: number, limits: Partial<RepairLimits> = {}) {
+    this.#limits = limits
     this.random = seededRandom(seed)
   }
 
@@ -214,11 +218,14 @@ export class World {
     server.heardLog.length = 0
     server.heardState.length = 0
     server.lastHeardMs.length = 0
-    server.core = new RepairCore({
-      self: server.memberId,
-      random: seededRandom(this.random.below(2 ** 31)),
-      rankingOf: (roster) => this.#rankings.get(roster) ?? new Ranking(roster, rememberedStanding),
-    })
+    server.core = new RepairCore(
+      {
+        self: server.memberId,
+        random: seededRandom(this.random.below(2 ** 31)),
+        rankingOf: (roster) => this.#rankings.get(roster) ?? new Ranking(roster, rememberedStanding),
+      },
+      { repair: this.#limits },
+    )
     server.state = { phase: "serving", isFull: false, doubts: [] }
     server.stateVersion += 1
     server.wakePlannedMs = Infinity
