@@ -1,5 +1,5 @@
 /**
- * `npm run check:placement -- [--sequences N] [--events N] [--servers N] [--images N] [--seed N] [--from N] [--trace]`: random sequences of kills, returns, wipes, partitions and
+ * `npm run check:placement -- [--sequences N] [--events N] [--servers N] [--images N] [--seed N] [--trace]`: random sequences of kills, returns, wipes, partitions and
  * the rest over the placement logic, in virtual time. Sequence n has seed N + n and can be run alone by `--seed` of its own and `--sequences 1`. Exit code 1 when a
  * goal was not met again, a drop went under a goal, more moved than 1.2 times what was needed, or a return or heal set off a storm.
  */
@@ -20,9 +20,11 @@ const { values } = parseArgs({
 })
 const numberOf = (name: "sequences" | "events" | "servers" | "images" | "seed") => {
   const number = Number(values[name])
-  if (Number.isSafeInteger(number) && number > 0) return number
-  console.error(`--${name} is a whole number above 0, not ${values[name]}`)
-  process.exit(64)
+  if (!Number.isSafeInteger(number) || number <= 0) {
+    console.error(`--${name} is a whole number above 0, not ${values[name]}`)
+    process.exit(64)
+  }
+  return number
 }
 const [sequences, events, servers, images, seed] = [
   numberOf("sequences"),

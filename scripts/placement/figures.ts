@@ -14,14 +14,6 @@ export function faultsOf(result: SequenceResult): string[] {
 }
 
 export function figuresOf(results: readonly SequenceResult[]): string[] {
-  const line = (what: string, numbers: readonly number[], shown: (number: number) => string) => {
-    const sorted = [...numbers].sort((a, b) => a - b)
-    const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0
-    return `${what.padEnd(44)} min ${shown(sorted[0] ?? 0)}, median ${shown(at(0.5))}, 99th percentile ${shown(at(0.99))}, max ${shown(sorted.at(-1) ?? 0)}`
-  }
-  const plain = (number: number) => String(Math.round(number))
-  const gibs = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
-  const ratio = (number: number) => number.toFixed(3)
   const sum = (of: (result: SequenceResult) => number) => results.reduce((total, result) => total + of(result), 0)
   const events: Record<string, number> = {}
   for (const result of results) for (const [name, count] of Object.entries(result.events)) events[name] = (events[name] ?? 0) + count
@@ -102,4 +94,22 @@ export function figuresOf(results: readonly SequenceResult[]): string[] {
       clock,
     ),
   ]
+}
+
+function line(what: string, numbers: readonly number[], shown: (number: number) => string): string {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const at = (share: number) => shown(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0)
+  return `${what.padEnd(44)} min ${at(0)}, median ${at(0.5)}, 99th percentile ${at(0.99)}, max ${shown(sorted.at(-1) ?? 0)}`
+}
+
+function plain(number: number): string {
+  return String(Math.round(number))
+}
+
+function gibs(bytes: number): string {
+  return `${(bytes / 1024 ** 3).toFixed(1)} GiB`
+}
+
+function ratio(number: number): string {
+  return number.toFixed(3)
 }

@@ -40,6 +40,18 @@ export const GOAL_WITHIN_MS = 4 * HOUR_MS
 const STORM_SHARE_OF_RETURNED = 0.1
 const STORM_SHARE_OF_ALL = 0.005
 const SITES_MAX = 6
+/** Copies and sites; as often as they stand here. */
+const PLAIN_GOALS: readonly Goal[] = (
+  [
+    [3, 2],
+    [3, 2],
+    [3, 2],
+    [2, 2],
+    [2, 1],
+    [3, 3],
+    [4, 2],
+  ] as const
+).map(([copies, sites]) => ({ copies, sites, pins: [], refuse: [] }))
 const GIB = 1024 ** 3
 /** 2.5, 10, 10 and 25 Gbit/s. */
 const RATES_BYTES_PER_MS = [312_500, 1_250_000, 1_250_000, 3_125_000]
@@ -123,9 +135,8 @@ class Sequence {
   #makeGoals(): Goal[] {
     const { random, servers } = this.#world
     const some = (count: number) => Array.from({ length: count }, () => memberOf(random.below(servers.length)))
-    const plain = (copies: number, sites: number): Goal => ({ copies, sites, pins: [], refuse: [] })
     return [
-      ...[plain(3, 2), plain(3, 2), plain(3, 2), plain(2, 2), plain(2, 1), plain(3, 3), plain(4, 2)],
+      ...PLAIN_GOALS,
       { copies: 2, sites: 2, pins: some(1), refuse: [] },
       { copies: 3, sites: 1, pins: [], refuse: some(3) },
       { copies: 3, sites: 2, pins: some(2), refuse: some(2) },
@@ -276,11 +287,6 @@ class Sequence {
 
   /** `came`: servers that come back into reach. */
   #openStorm(came: readonly SimServer[]): void {
-    const heldBy = (servers: readonly SimServer[]) => {
-      let bytes = 0
-      for (const server of servers) for (const { sealedBytes } of server.claimed) bytes += sealedBytes
-      return bytes
-    }
     const share = Math.max(STORM_SHARE_OF_RETURNED * heldBy(came), STORM_SHARE_OF_ALL * heldBy(this.#world.rosterServers()))
     this.#storm = { unneededBefore: this.#world.unneededBytes, boundBytes: this.#world.bytesInFlight() + share, open: true }
   }
@@ -335,8 +341,17 @@ class Sequence {
   }
 }
 
+function heldBy(servers: readonly SimServer[]): number {
+  let bytes = 0
+  for (const server of servers) for (const { sealedBytes } of server.claimed) bytes += sealedBytes
+  return bytes
+}
+
 export function clock(ms: number): string {
   const seconds = Math.round(ms / 1_000)
-  const two = (number: number) => String(number).padStart(2, "0")
-  return `${Math.floor(seconds / 3_600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`
+  return `${Math.floor(seconds / 3_600)}:${twoDigits(Math.floor(seconds / 60) % 60)}:${twoDigits(seconds % 60)}`
+}
+
+function twoDigits(number: number): string {
+  return String(number).padStart(2, "0")
 }

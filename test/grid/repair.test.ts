@@ -194,8 +194,8 @@ test("a copy that is not needed goes when its time is over and those who keep th
   const before = bench.effects.length
   bench.pass(2 * MINUTE_MS)
   assert.deepEqual(bench.dropped(), [IMAGE])
-  const audited = bench.effects.slice(before).flatMap((effect) => (effect.kind === "audit" ? [effect.server] : []))
-  for (const holder of holdersOf(IMAGE)) assert.ok(audited.includes(holder))
+  const audited = new Set(bench.effects.slice(before).flatMap((effect) => (effect.kind === "audit" ? [effect.server] : [])))
+  for (const holder of holdersOf(IMAGE)) assert.ok(audited.has(holder))
 })
 
 test("where room is scarce it goes sooner", () => {
@@ -331,7 +331,7 @@ test("the scarcest is fetched first, and no more than a few at once", () => {
   )
   bench.pass(10_000)
   assert.equal(bench.fetched().length, repairLimits.fetchesMax)
-  for (let place = 0; place < 8; place += 1) bench.step({ kind: "fetched", image: bench.fetched()[place] ?? "" })
+  for (let number = 0; number < 8; number += 1) bench.step({ kind: "fetched", image: bench.fetched()[number] ?? "" })
   assert.deepEqual(bench.fetched().slice(0, 10).toSorted(), scarce.toSorted())
 })
 
@@ -345,7 +345,7 @@ test("a fetch that fails is tried again later, each time after a longer pause", 
     bench.step({ kind: "fetch-failed", image: IMAGE })
     while (bench.fetched().length === count) bench.pass(1_000)
   }
-  const pauses = beganMs.slice(1).map((atMs, place) => atMs - (beganMs[place] ?? 0))
+  const pauses = beganMs.slice(1).map((atMs, number) => atMs - (beganMs[number] ?? 0))
   assert.ok((pauses[0] ?? 0) >= repairLimits.retryFirstMs / 2)
   assert.ok((pauses.at(-1) ?? 0) > 2 * (pauses[0] ?? 0), String(pauses))
 })
@@ -381,7 +381,7 @@ test("after hours of calm an image goes home, one at a time, though its goal is 
   assert.deepEqual(bench.fetched(), [])
   bench.pass(2 * MINUTE_MS)
   assert.equal(bench.fetched().length, 1)
-  for (let place = 0; place < bench.fetched().length; place += 1) bench.step({ kind: "fetched", image: bench.fetched()[place] ?? "" })
+  for (let number = 0; number < bench.fetched().length; number += 1) bench.step({ kind: "fetched", image: bench.fetched()[number] ?? "" })
   assert.deepEqual(bench.fetched().toSorted(), images.filter((image) => holdersOf(image).includes(self)).toSorted())
 })
 
