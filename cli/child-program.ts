@@ -19,10 +19,12 @@ export class ChildProgram implements AsyncDisposable {
   #stderr = ""
   #ended = false
 
-  constructor(name: string, words: readonly string[], signal: AbortSignal) {
+  /** @param through words of a program that is to run it, and becomes it: of `nsenter`, say */
+  constructor(name: string, words: readonly string[], signal: AbortSignal, through: readonly string[] = []) {
     this.#name = name
     const program = fileURLToPath(new URL("./main.ts", import.meta.url))
-    this.#child = spawn(process.execPath, [program, ...words, "--json"], { stdio: ["ignore", "pipe", "pipe"] })
+    const [first, ...rest] = [...through, process.execPath, program, ...words, "--json"] as const
+    this.#child = spawn(first, rest, { stdio: ["ignore", "pipe", "pipe"] })
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT_CHARACTERS)
     })

@@ -63,7 +63,7 @@ async function imageOf({ home, clock }: VerifyParts, { site, name, version }: De
   const { catalog: own } = await storedCatalog(home, clock.nowMs())
   const federated = await FederatedCatalogs.open({ home, clock, log: silentLog, own: () => own })
   const of = site === home.site ? "" : `${site}/`
-  return findImage({ own, federated }, imageQuery(`${of}${name}:${version}`))
+  return findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
 }
 
 async function realTarget(target: string): Promise<string> {

@@ -73,6 +73,10 @@ export const Grants = Type.Object(
     name: Type.String({ maxLength: 128 }),
     version: Type.String({ maxLength: 64 }),
     grants: Type.Array(Grant, { maxItems: 1_000 }),
+    /** Unix ms when the publisher took the version out of use; null while it is in use. */
+    retiredAtMs: Type.Union([WholeNumber, Type.Null()]),
+    /** Whether no rule retires it. */
+    pinned: Type.Boolean(),
   },
   { additionalProperties: false },
 )
@@ -137,6 +141,36 @@ export const SiteDocument = Type.Object(
     revoked: Type.Array(Hex16, { maxItems: 100_000 }),
     /** Each other site once. */
     federation: Type.Array(Agreement, { maxItems: 64 }),
+    /** How many copies of images of this site there are to be: the first rule with a pattern of a name counts; without one, each server that may hold it does. */
+    placement: Type.Array(
+      Type.Object(
+        {
+          names: NamePatterns,
+          copies: Type.Integer({ minimum: 1, maximum: 1_000 }),
+          /** On so many sites at least. */
+          sites: Type.Integer({ minimum: 1, maximum: 64 }),
+          /** Servers that hold them in any case, and those that never do. */
+          pins: Type.Array(Hex16, { maxItems: 1_000 }),
+          refuse: Type.Array(Hex16, { maxItems: 1_000 }),
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: 64 },
+    ),
+    /** Of this site's servers: shares of the copies beside others, where they are not 1. */
+    weights: Type.Array(
+      Type.Object({ memberId: Hex16, weight: Type.Number({ minimum: 0.001, maximum: 1_000_000 }) }, { additionalProperties: false }),
+      {
+        maxItems: 1_000,
+      },
+    ),
+    /** How many versions of an image stay in use when a new one is published: the first rule with a pattern of its name counts. */
+    retention: Type.Array(
+      Type.Object({ names: NamePatterns, keepLast: Type.Integer({ minimum: 1, maximum: 10_000 }) }, { additionalProperties: false }),
+      {
+        maxItems: 64,
+      },
+    ),
   },
   { additionalProperties: false },
 )
@@ -152,7 +186,11 @@ export function readSiteDocument(value: unknown): SiteDocument {
   const sites = document.federation.map(({ site }) => site)
   if (new Set([...sites, document.site]).size !== sites.length + 1)
     throw new GridError("CATALOG_INVALID", "the site document names a site twice, or itself, in its federation")
-  for (const { shares, mirrors } of document.federation) for (const pattern of [...shares, ...mirrors]) namePattern(pattern)
+  const patterns = [
+    ...document.federation.flatMap(({ shares, mirrors }) => [...shares, ...mirrors]),
+    ...[...document.retention, ...document.placement].flatMap(({ names }) => names),
+  ]
+  for (const pattern of patterns) namePattern(pattern)
   return document
 }
 

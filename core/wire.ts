@@ -25,6 +25,7 @@ export const routes = {
   hints: "/v1/hints",
   reports: "/v1/reports",
   bundles: "/v1/bundles",
+  proofs: "/v1/proofs",
   auditHead: "/v1/audit/head",
   auditSeen: "/v1/audit/seen",
 } as const
@@ -227,6 +228,22 @@ export const BundleTaken = Type.Object(
 )
 export type BundleTaken = Static<typeof BundleTaken>
 
+/** Pieces that one proof is over. */
+export const PROOF_PIECES_MAX = 8
+/** One server asks another to show that it holds a layer (nodes/proof.ts). */
+export const ProofRequest = Type.Object(
+  {
+    infohash: Hex20,
+    /** Chosen anew for each request. */
+    nonce: Hex32,
+    pieces: Type.Array(WholeNumber, { minItems: 1, maxItems: PROOF_PIECES_MAX }),
+  },
+  strict,
+)
+export type ProofRequest = Static<typeof ProofRequest>
+/** SHA-256 over "imagegrid proof\0", the nonce and the infohash as text, and of each piece its number as text, a zero byte and its bytes. */
+export const ProofAnswer = Type.Object({ digest: Hex32 }, strict)
+
 /** Every refusal of the API: a code of core/errors.ts and a sentence. */
 export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detail: Type.String({ maxLength: 2_000 }) }, strict)
 
@@ -236,6 +253,7 @@ export const readCatalogSeq = reader(Hint, "REQUEST_INVALID", "catalog seq")
 export const readClaimAnswer = reader(ClaimAnswer, "REQUEST_INVALID", "claim answer")
 export const readServerList = reader(ServerList, "REQUEST_INVALID", "server list")
 export const readServerStatus = reader(ServerStatus, "REQUEST_INVALID", "server status")
+export const readProofAnswer = reader(ProofAnswer, "REQUEST_INVALID", "proof")
 export const readBundleTaken = reader(BundleTaken, "REQUEST_INVALID", "answer to an import")
 export const readAuditHead = reader(AuditHead, "REQUEST_INVALID", "audit head")
 export const readAuditHeads = reader(AuditHeads, "REQUEST_INVALID", "audit heads")

@@ -1,5 +1,5 @@
 /** Which site's catalog an image's name leads to: `SITE/NAME` to that of a federated site, anything else to the own one's. */
-import { resolveImage, type Catalog } from "#trust/catalog.ts"
+import { resolveImage, type Catalog, type ResolveOptions } from "#trust/catalog.ts"
 import { refOf, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, imageName, type ImageName, type ImageQuery } from "#core/identifiers.ts"
@@ -17,9 +17,9 @@ export type FoundImage = { readonly catalog: Catalog; readonly manifest: Manifes
 /**
  * A name that begins with the own site's, or that of a site with which there is an agreement, is of that site: no image of the own site is published
  * under such a name (`requireOwnName`).
- * @throws {GridError} IMAGE_UNKNOWN, SITE_UNKNOWN
+ * @throws {GridError} IMAGE_UNKNOWN, SITE_UNKNOWN; IMAGE_RETIRED, unless those are to be shown
  */
-export function findImage({ own, federated }: ImageSources, { name, version }: ImageQuery): FoundImage {
+export function findImage({ own, federated }: ImageSources, { name, version }: ImageQuery, options: ResolveOptions = {}): FoundImage {
   const slash = name.indexOf("/")
   const first = name.slice(0, Math.max(slash, 0))
   const isOther = federated.sites().some(({ agreement }) => agreement.site === first)
@@ -27,7 +27,7 @@ export function findImage({ own, federated }: ImageSources, { name, version }: I
   const inSite = isOther || first === own.site.site ? name.slice(slash + 1) : name
   if (isOther && !federated.mayHave(first, inSite, own.site.site))
     throw new GridError("IMAGE_UNKNOWN", `${name}; ${first} shares no image of this name with ${own.site.site} ('imagegrid federate list')`)
-  return { catalog, manifest: resolveImage(catalog, { name: imageName(inSite), version }) }
+  return { catalog, manifest: resolveImage(catalog, { name: imageName(inSite), version }, options) }
 }
 
 /** `NAME:VERSION`, with the site before it where that is not the own one. */

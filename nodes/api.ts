@@ -26,6 +26,8 @@ import {
   Hint,
   JoinRequest,
   MembershipAnswer,
+  ProofAnswer,
+  ProofRequest,
   Publication,
   Refusal,
   RenewRequest,
@@ -40,11 +42,15 @@ import type { AuditEvent } from "./audit-entry.ts"
 import type { AuditLog } from "./audit-log.ts"
 import { METRICS_TYPE } from "./metrics.ts"
 import type { Issuer } from "./issuer.ts"
+import { proofOf } from "./proof.ts"
 
 const CONNECTIONS_MAX = 2_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 30_000
 const PUBLICATION_BYTES_MAX = 16 * 1024 * 1024
+/** A server that lacks a key asks its fellows for it four times a minute. */
+const RECORDED_ACTS_PER_HOUR_MAX = 600
+const PROOFS_PER_HOUR_MAX = 20_000
 const CATALOG_TYPE = "application/x-tar"
 
 type Caller = AdmittedAs
@@ -164,7 +170,8 @@ function mayStay(member: Member, socket: TLSSocket): boolean {
 
 function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const { member, audit } = parts
-  const limit = new ActLimit()
+  const limit = new ActLimit(RECORDED_ACTS_PER_HOUR_MAX)
+  const proofLimit = new ActLimit(PROOFS_PER_HOUR_MAX)
   const issuing = (): Issuer => {
     if (parts.issuer !== null) return parts.issuer
     throw new GridError("ROLE_WRONG", "this is a mirror, which issues nothing and takes no changes; ask a server of the site")
@@ -302,6 +309,19 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       issuing()
       await parts.apply(request.body, request.ip)
       return {}
+    },
+  )
+
+  api.post<{ Body: ProofRequest }>(
+    routes.proofs,
+    route("Shows that this server holds a layer.", ALL_SERVERS, { body: ProofRequest, answer: ProofAnswer }, "all sites"),
+    async (request) => {
+      const { memberId, site } = callerOf(request, ALL_SERVERS, "all sites") as MemberCertificate
+      proofLimit.count(memberId, member.clock.nowMs())
+      // A layer that a site may not have is none to its servers.
+      if (member.swarm.session(request.body.infohash)?.isSharedWith(site) !== true)
+        throw new GridError("LAYER_MISSING", `${request.body.infohash} is not whole here`)
+      return { digest: await proofOf(member.layers, request.body) }
     },
   )
 

@@ -12,7 +12,7 @@ import type { MemberSecrets } from "#core/wire.ts"
 import { isCurrentKey } from "#member/group-keys.ts"
 import { granteeOf } from "./grantees.ts"
 import { groupOf, type GroupParts } from "./groups.ts"
-import { finishChange, type MadeChange } from "./make-change.ts"
+import { finishChange, type MadeChange, type MakeChangeParts } from "./make-change.ts"
 import { currentCatalog } from "./own-server.ts"
 
 /** An image of the own site, all versions of it where none is named. */
@@ -75,7 +75,7 @@ export async function ungrantImage(parts: GroupParts, query: OwnImages, name: st
 }
 
 /** One change of all these documents, each in the file of the publisher that signed its image. */
-async function changeGrants(parts: GroupParts, catalog: Catalog, changed: readonly Grants[]): Promise<GrantChange | null> {
+export async function changeGrants(parts: MakeChangeParts, catalog: Catalog, changed: readonly Grants[]): Promise<GrantChange | null> {
   if (changed.length === 0) return null
   const { files } = catalog
   const documents = new Map<string, Map<string, Grants>>()

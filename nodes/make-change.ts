@@ -4,6 +4,7 @@
  */
 import { draftChange, isComplete, requirementsOf, signChange, type Change, type Edits, type Requirement } from "#trust/change.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
+import { GridError } from "#core/errors.ts"
 import type { KeyRing } from "./key-ring.ts"
 import { currentCatalog, submitChange, type OwnServerParts } from "./own-server.ts"
 
@@ -22,10 +23,25 @@ export type MadeChange = {
  * @param edits from the current catalog's files
  * @throws {GridError} as draftChange and applyChange; KEY_LOCKED
  */
-export async function makeChange(parts: MakeChangeParts, edits: (files: CatalogFiles) => Edits): Promise<MadeChange> {
-  const { files } = await currentCatalog(parts)
-  const draft = draftChange(files, edits(files), parts.clock.nowMs())
-  return finishChange(parts, files, draft)
+export function makeChange(parts: MakeChangeParts, edits: (files: CatalogFiles) => Edits): Promise<MadeChange> {
+  return unlessOvertaken(async () => {
+    const { files } = await currentCatalog(parts)
+    const draft = draftChange(files, edits(files), parts.clock.nowMs())
+    return finishChange(parts, files, draft)
+  })
+}
+
+/** How often a change is drafted anew because another one came first. */
+const DRAFTS_MAX = 5
+
+/** Does it again, from the catalog of then, where another change came between reading the catalog and submitting. @throws what `make` throws last */
+export async function unlessOvertaken<Made>(make: () => Promise<Made>): Promise<Made> {
+  for (let drafts = 1; ; drafts++)
+    try {
+      return await make()
+    } catch (error) {
+      if (!(error instanceof GridError) || error.code !== "CATALOG_ROLLBACK" || drafts === DRAFTS_MAX) throw error
+    }
 }
 
 /** As `makeChange`, and applies nothing. */

@@ -5,14 +5,16 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { newImageIdentity } from "#crypto/age.ts"
+import { readCertificate } from "#crypto/certificate.ts"
 import { sealGrant } from "#crypto/grant.ts"
 import { sealImage, type SealedLayer } from "#image/seal-image.ts"
 import { requirementsOf, isComplete } from "#trust/change.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import { publisherFor, signPublication } from "#trust/publication.ts"
-import { address, type Address } from "#core/address.ts"
+import { outlived } from "#trust/retention.ts"
+import { address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import type { Grants, Layer, Manifest } from "#core/documents.ts"
+import { refOf, type Grants, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
 import { FederatedCatalogs } from "#member/federated-catalogs.ts"
@@ -22,11 +24,11 @@ import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { statusOf } from "./fellows.ts"
 import { granteeOf } from "./grantees.ts"
 import type { KeyRing } from "./key-ring.ts"
-import type { MadeChange } from "./make-change.ts"
+import { unlessOvertaken, type MadeChange } from "./make-change.ts"
 import { currentCatalog, submitChange } from "./own-server.ts"
+import { auditLayer } from "./proof.ts"
 
 const COPIES_POLL_MS = 500
 
@@ -47,13 +49,19 @@ export type PublishOptions = {
   readonly pieceBytes?: number
 }
 
+export type Published = MadeChange & {
+  readonly manifest: Manifest
+  /** Versions that go out of use with it, by the site's rules. */
+  readonly retired: readonly string[]
+}
+
 /**
  * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
  * the other holders.
  * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
  */
-export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<MadeChange & { readonly manifest: Manifest }> {
-  const { home, clock, random, signal } = parts
+export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Published> {
+  const { home, clock, signal } = parts
   const { ref } = options
   await mkdir(home.path("publishing"), { recursive: true, mode: 0o700 })
   using _ = lockHome(home.path("publishing"))
@@ -93,70 +101,82 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       entryCount: sealed.entryCount,
       layers: [describe("full", sealed.full), describe("index", sealed.index)],
     }
-    // Sealing takes a while: a group may have a newer key by now.
-    const current = await currentCatalog(parts)
-    const { files } = current
-    const grantees = await Promise.all(options.groups.map((name) => granteeOf(parts, current, name)))
-    const grants: Grants = {
-      format: "imagegrid-grants-1",
-      site: home.site,
-      name: ref.name,
-      version: ref.version,
-      grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
-    }
-    const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, nowMs: clock.nowMs() })
-    const requirements = requirementsOf(files, change)
-    const applied = isComplete(requirements)
-    if (applied) await submitChange(parts, change)
-    return { applied, change, files, requirements, manifest }
+    return await unlessOvertaken(() => sign(parts, { manifest, identity, groups: options.groups, seedsFor }))
   } finally {
     await rm(workDirectory, { recursive: true, force: true })
   }
 }
 
-/** Resolves once `copies` servers, this home's own among them, say that they hold all layers; gives their member ids. */
+type Signing = {
+  readonly manifest: Manifest
+  /** Of the image. */
+  readonly identity: string
+  readonly groups: readonly string[]
+  readonly seedsFor: (files: CatalogFiles) => Promise<readonly Uint8Array[]>
+}
+
+/** Signs the version into the catalog of now. */
+async function sign(parts: PublishParts, { manifest, identity, groups, seedsFor }: Signing): Promise<Published> {
+  const { home, clock, random } = parts
+  const ref = refOf(manifest)
+  // Sealing takes a while: a group may have a newer key by now.
+  const current = await currentCatalog(parts)
+  const { files } = current
+  const grantees = await Promise.all(groups.map((name) => granteeOf(parts, current, name)))
+  const grants: Grants = {
+    format: "imagegrid-grants-1",
+    site: home.site,
+    name: ref.name,
+    version: ref.version,
+    grants: grantees.map((group) => sealGrant({ site: home.site, ref, group, imageIdentity: identity, random })),
+    retiredAtMs: null,
+    pinned: false,
+  }
+  const nowMs = clock.nowMs()
+  const { name: role } = publisherFor(files, parts.keys.keyIds, ref)
+  const retired = outlived(current, ref.name).filter((other) => current.publishers.get(formatImageRef(refOf(other))) === role)
+  const alsoGrants = retired.map((other) => ({ ...other, retiredAtMs: nowMs }))
+  const change = signPublication({ files, seeds: await seedsFor(files), manifest, grants, alsoGrants, nowMs })
+  const requirements = requirementsOf(files, change)
+  const applied = isComplete(requirements)
+  if (applied) await submitChange(parts, change)
+  return { applied, change, files, requirements, manifest, retired: retired.map((other) => formatImageRef(refOf(other))) }
+}
+
+/** A server that has shown that it holds an image (proof.ts). */
+export type Holder = { readonly memberId: string; readonly site: string }
+
+/** Resolves once `copies` servers, of this site or another, this home's own among them, have shown that they hold all layers. */
 export async function waitForCopies(
   parts: PublishParts,
   manifest: Manifest,
   copies: number,
   onCount: (count: number) => void,
-): Promise<string[]> {
+): Promise<Holder[]> {
   const { home, signal } = parts
   const member = await Member.start({ home, clock: parts.clock, log: parts.log }, { network: "api-only" })
   try {
+    await using layers = await LayerStore.open(home.path("layers"))
+    const holders = new Map<string, Holder>()
     for (;;) {
-      const holders: string[] = []
-      const servers: Address[] = [
-        ...member.apiAddresses(),
-        ...member.directory
-          .records()
-          .filter((record) => record.memberId === home.memberId)
-          .map(ownApi),
-      ]
+      const waiting = member.directory.recordsOfAllSites().filter(({ memberId }) => !holders.has(memberId))
       await Promise.allSettled(
-        servers.map(async (server) => {
-          const status = await statusOf(member, server, signal)
-          const held = new Set(status.layers.map((layer) => layer.sealedSha256))
-          if (manifest.layers.every((layer) => held.has(layer.sealedSha256))) holders.push(status.memberId)
+        waiting.map(async (record) => {
+          const { site } = readCertificate(Buffer.from(record.certificate, "base64"))
+          const server = { api: address(record.api), site }
+          for (const { infohash } of manifest.layers) if ((await auditLayer(member, layers, server, infohash)) !== "passed") return
+          holders.set(record.memberId, { memberId: record.memberId, site })
         }),
       )
-      const distinctHolders = [...new Set(holders)].sort()
-      onCount(distinctHolders.length)
-      if (distinctHolders.length >= copies) return distinctHolders
+      onCount(holders.size)
+      if (holders.size >= copies) return [...holders.values()].sort((a, b) => (a.memberId < b.memberId ? -1 : 1))
       if (signal.aborted)
-        throw new GridError(
-          "INTERRUPTED",
-          `${distinctHolders.length} of ${copies} servers hold the image; it is published, and copying goes on`,
-        )
+        throw new GridError("INTERRUPTED", `${holders.size} of ${copies} servers hold the image; it is published, and copying goes on`)
       await new Promise((resolve) => setTimeout(resolve, COPIES_POLL_MS))
     }
   } finally {
     await member.close()
   }
-}
-
-function ownApi(record: { readonly api: string }): Address {
-  return address(record.api)
 }
 
 function describe(kind: Layer["kind"], layer: SealedLayer): Layer {

@@ -2,12 +2,14 @@
  * Every server of a site holds every image of the site, and those of federated sites that the site's document says it mirrors. A layer counts as held only after its pieces and its whole SHA-256 were checked
  * and that was recorded; until then it is fetched from whoever has it.
  */
+import { imagesInUse } from "#trust/retention.ts"
 import type { Layer, Manifest } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
 import type { ImageSources } from "#member/image-sources.ts"
 import { openLayerSession, requireSealedDigest, type ImageLayer } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { heldBytes } from "#store/piece-set.ts"
+import { collectable } from "./collection.ts"
 import type { ServerState } from "./state.ts"
 
 /** Layers that are fetched at the same time. */
@@ -18,10 +20,12 @@ const RETRY_AFTER_MS = 15_000
 export function imagesToHold({ own, federated }: ImageSources): Manifest[] {
   const mirrored = federated
     .sites()
-    .flatMap(({ catalog }) =>
-      catalog === null ? [] : [...catalog.images.values()].filter(({ site, name }) => federated.isMirrored(site, name)),
-    )
-  return [...own.images.values(), ...mirrored]
+    .flatMap(({ catalog }) => (catalog === null ? [] : imagesInUse(catalog).filter(({ site, name }) => federated.isMirrored(site, name))))
+  return [...imagesInUse(own), ...mirrored]
+}
+
+function layersOf(images: readonly Manifest[]): string[] {
+  return images.flatMap(({ layers }) => layers.map(({ infohash }) => infohash))
 }
 
 /** The layers of these images that are neither held nor being fetched, newest images first. */
@@ -64,6 +68,31 @@ export class Replicator {
     member.federation.onChange(() => replicator.#step())
     replicator.#step()
     return replicator
+  }
+
+  /** Removes layers that nothing needs any more, and that nobody is fetching from here. One call at a time. */
+  async collect(): Promise<void> {
+    const { layers, images, catalogs, federation, clock, log, swarm } = this.#member
+    const nowMs = clock.nowMs()
+    const known = [catalogs.catalog, ...federation.catalogs.sites().flatMap(({ catalog }) => catalog ?? [])]
+    const { unneeded, due } = collectable({
+      stored: await layers.infohashes(),
+      needed: new Set([...layersOf(imagesToHold(images)), ...this.#fetching.keys()]),
+      named: new Set(known.flatMap((catalog) => layersOf([...catalog.images.values()]))),
+      unneededSinceMs: this.#state.unneededLayers(),
+      nowMs,
+    })
+    this.#state.recordUnneededLayers(unneeded, nowMs)
+    for (const infohash of due) {
+      const session = swarm.session(infohash)
+      if (session !== null && session.statistics().peersInNeed > 0) continue
+      // Forgotten before it goes: after a crash in between it is a stored layer that nothing needs, as now.
+      this.#held.delete(infohash)
+      this.#state.forgetWholeLayer(infohash)
+      await session?.close()
+      await layers.remove(infohash)
+      log.info({ infohash }, "layer collected: nothing needs it any more")
+    }
   }
 
   async close(): Promise<void> {

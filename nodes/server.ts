@@ -92,7 +92,7 @@ export class ImageServer implements AsyncDisposable {
             records: () => member.directory.recordsOfAllSites(),
             askFellows: (claim) => askFellows(member, claim),
           })
-    stack.adopt(await Replicator.start(member, state), (open) => open.close())
+    const replicator = stack.adopt(await Replicator.start(member, state), (open) => open.close())
     let upkeep: Upkeep | null = null
     const api = await listenApi(
       {
@@ -119,7 +119,7 @@ export class ImageServer implements AsyncDisposable {
 
     stack.use(await OwnRecord.announce(member, api.address))
     if (home.role === "server") await showAlternates(member)
-    upkeep = stack.use(await Upkeep.start({ member, state, audit }))
+    upkeep = stack.use(await Upkeep.start({ member, state, audit, replicator }))
     logger.info(
       {
         site: home.site,

@@ -25,6 +25,7 @@ export class ServerState {
       CREATE TABLE IF NOT EXISTS whole_layers (
         infohash TEXT PRIMARY KEY, sealed_sha256 TEXT NOT NULL, sealed_bytes INTEGER NOT NULL, verified_at_ms INTEGER NOT NULL
       ) STRICT;
+      CREATE TABLE IF NOT EXISTS unneeded_layers (infohash TEXT PRIMARY KEY, since_ms INTEGER NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS audit_heads (
         place INTEGER PRIMARY KEY, member_id TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, at_ms INTEGER NOT NULL,
         signature TEXT NOT NULL
@@ -78,6 +79,22 @@ export class ServerState {
         sealedSha256: String(row["sealed_sha256"]),
         sealedBytes: Number(row["sealed_bytes"]),
       }))
+  }
+
+  /** Layers that were found to be unneeded, and since when (Unix ms). */
+  unneededLayers(): Map<string, number> {
+    const rows = this.#database.prepare("SELECT infohash, since_ms FROM unneeded_layers").all()
+    return new Map(rows.map((row) => [String(row["infohash"]), Number(row["since_ms"])]))
+  }
+
+  /** These are unneeded now, and no others; those that were so before keep their time. */
+  recordUnneededLayers(infohashes: readonly string[], nowMs: number): void {
+    const before = this.unneededLayers()
+    const now = new Set(infohashes)
+    for (const infohash of before.keys())
+      if (!now.has(infohash)) this.#database.prepare("DELETE FROM unneeded_layers WHERE infohash = ?").run(infohash)
+    for (const infohash of now)
+      if (!before.has(infohash)) this.#database.prepare("INSERT INTO unneeded_layers VALUES (?, ?)").run(infohash, nowMs)
   }
 
   /** Keeps what a fellow's audit log looked like, as the last that was seen of it. */

@@ -6,6 +6,7 @@ import { lookAtFellows } from "./audit-heads.ts"
 import type { AuditLog } from "./audit-log.ts"
 import { exchangeRecords, hintFellows, hintSite } from "./fellows.ts"
 import { OwnCertificate } from "./own-certificate.ts"
+import type { Replicator } from "./replicator.ts"
 import type { ServerState } from "./state.ts"
 
 /** How often fellows are asked for news that no hint told of. */
@@ -13,7 +14,12 @@ const EXCHANGE_INTERVAL_MS = 15_000
 /** A timestamp with less than this left is signed anew: half of its life (trust/lifetimes.ts). */
 const TIMESTAMP_HALF_LIFE_MS = 36 * 3_600_000
 
-export type UpkeepParts = { readonly member: Member; readonly state: ServerState; readonly audit: AuditLog }
+export type UpkeepParts = {
+  readonly member: Member
+  readonly state: ServerState
+  readonly audit: AuditLog
+  readonly replicator: Replicator
+}
 
 export class Upkeep implements Disposable {
   readonly #parts: UpkeepParts
@@ -76,7 +82,7 @@ export class Upkeep implements Disposable {
   }
 
   async #goRound(): Promise<void> {
-    const { member, state, audit } = this.#parts
+    const { member, state, audit, replicator } = this.#parts
     state.forgetExpiredClaims(member.clock.nowMs())
     const failures = await this.#exchange()
     if (member.home.role === "server") {
@@ -88,6 +94,7 @@ export class Upkeep implements Disposable {
       await this.#certificate.renewWhereNeeded()
     }
     await member.catalogs.keepFresh(TIMESTAMP_HALF_LIFE_MS)
+    await replicator.collect()
     await audit.head()
     await lookAtFellows({ member, state, audit })
   }

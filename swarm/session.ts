@@ -200,6 +200,11 @@ export class TorrentSession {
     return this.#core.complete
   }
 
+  /** Whether members of this site may have the torrent. */
+  isSharedWith(site: string): boolean {
+    return this.#parts.sharedWith(site)
+  }
+
   tick(): void {
     this.#dispatch({ kind: "tick" })
   }

@@ -21,6 +21,7 @@ import { maySign } from "./delegation.ts"
 import { countRoots, fileOf } from "./files.ts"
 import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, validSigners, type Listed, type SignedBody } from "./metadata.ts"
 import { onlineKeysOf } from "./online-roles.ts"
+import { imagesInUse, retiredAtMs } from "./retention.ts"
 
 export type Catalog = {
   readonly files: CatalogFiles
@@ -137,26 +138,33 @@ export function rootDigest(files: CatalogFiles): Sha256 {
   return digestOf(fileOf(files, ROOT_PATH(1)))
 }
 
-/** The version of an image that was published last. */
-export function newestVersion(catalog: Pick<Catalog, "images">, name: string): Manifest | null {
+/** Of the versions of an image that are in use, the one that was published last. */
+export function newestVersion(catalog: Pick<Catalog, "images" | "grants">, name: string): Manifest | null {
   let newest: Manifest | null = null
-  for (const manifest of catalog.images.values())
+  for (const manifest of imagesInUse(catalog))
     if (manifest.name === name && (newest === null || isNewer(manifest, newest))) newest = manifest
   return newest
 }
 
 /**
  * The manifest of `NAME:VERSION`, or of the newest version where none is named.
- * @throws {GridError} IMAGE_UNKNOWN, with names or versions that are near
+ * @throws {GridError} IMAGE_UNKNOWN, with names or versions that are near; IMAGE_RETIRED, unless those are to be shown
  */
 export function resolveImage(
-  catalog: Pick<Catalog, "images" | "site">,
+  catalog: Pick<Catalog, "images" | "grants" | "site">,
   query: { readonly name: ImageName; readonly version: ImageVersion | null },
+  options: ResolveOptions = {},
 ): Manifest {
   const { name, version } = query
   const manifest = version === null ? newestVersion(catalog, name) : (catalog.images.get(formatImageRef({ name, version })) ?? null)
-  if (manifest !== null) return manifest
   const { site } = catalog.site
+  const retired = manifest === null || options.retired === "show" ? null : retiredAtMs(catalog, manifest)
+  if (retired !== null)
+    throw new GridError(
+      "IMAGE_RETIRED",
+      `${name}:${version} of site ${site}, at ${new Date(retired).toISOString()}; its publisher can bring it back with 'imagegrid retire --undo'`,
+    )
+  if (manifest !== null) return manifest
   const images = [...catalog.images.values()]
   if (images.length === 0) throw new GridError("IMAGE_UNKNOWN", `${name}; site ${site} has published none yet`)
   const versions = images.filter((image) => image.name === name).sort((a, b) => (isNewer(a, b) ? -1 : 1))
@@ -179,6 +187,11 @@ export function resolveImage(
       .map((one) => one.name)
       .join(", ")}${names.length > NEAR_MAX ? " and others" : ""}`,
   )
+}
+
+export type ResolveOptions = {
+  /** What to do with a version that was named and is out of use. */
+  readonly retired?: "refuse" | "show"
 }
 
 /** Names or versions that a refusal lists. */

@@ -3,7 +3,7 @@
  *
  * Signers are those of the file as it now is: where several versions of one file were taken at once, those of the last.
  */
-import { readGrants, type Grant, type SiteDocument } from "#core/documents.ts"
+import { readGrants, type Grant, type Grants, type SiteDocument } from "#core/documents.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { samePaths, sameSigners } from "./change.ts"
@@ -89,7 +89,15 @@ function delegationEvents(before: SignedBody<"targets">, after: SignedBody<"targ
 
 type SiteField = keyof SiteDocument
 /** Fields of the site document whose changes have events of their own. */
-const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>(["authorities", "pointerKey", "groups", "networkKeys", "revoked", "federation"])
+const TOLD_FIELDS: ReadonlySet<string> = new Set<SiteField>([
+  "authorities",
+  "pointerKey",
+  "groups",
+  "networkKeys",
+  "revoked",
+  "federation",
+  "retention",
+])
 
 export function siteEvents(before: SiteDocument, after: SiteDocument): Happening[] {
   const events: Happening[] = []
@@ -100,10 +108,29 @@ export function siteEvents(before: SiteDocument, after: SiteDocument): Happening
   for (const id of added(before.revoked, after.revoked)) events.push({ event: "revoked", what: { id } })
   for (const id of added(after.revoked, before.revoked)) events.push({ event: "revocation-lifted", what: { id } })
   events.push(...federationEvents(before, after))
+  events.push(...ruleEvents(before, after))
   for (const field of new Set([...Object.keys(before), ...Object.keys(after)]) as Set<SiteField>)
     if (!TOLD_FIELDS.has(field) && JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       events.push({ event: "site-changed", what: { field } })
   return events
+}
+
+function ruleEvents(before: SiteDocument, after: SiteDocument): Happening[] {
+  const words: Readonly<Record<"retention" | "placement" | "weights", string>> = {
+    retention: listOf(after.retention.map(({ names, keepLast }) => `${names.join("+")}: last ${keepLast}`)),
+    placement: listOf(after.placement.map(placementWords)),
+    weights: listOf(after.weights.map(({ memberId, weight }) => `${memberId}: ${weight}`)),
+  }
+  return (["retention", "placement", "weights"] as const)
+    .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
+    .map((field) => ({ event: `${field}-changed`, what: { rules: words[field] } }))
+}
+
+function placementWords({ names, copies, sites, pins, refuse }: SiteDocument["placement"][number]): string {
+  const more = [pins.length > 0 && `on ${pins.join("+")}`, refuse.length > 0 && `not on ${refuse.join("+")}`].filter(
+    (word) => word !== false,
+  )
+  return [`${names.join("+")}: ${copies} on ${sites} sites`, ...more].join(" ")
 }
 
 function federationEvents(before: SiteDocument, after: SiteDocument): Happening[] {
@@ -171,7 +198,7 @@ function publisherEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent
     const changed = listed.flatMap((target) => {
       const old = before.get(TARGET_PREFIX + target)
       if (old?.equals(fileOf(after, TARGET_PREFIX + target)) === true) return []
-      if (target.startsWith("grants/")) return grantEvents(target, grantsIn(before, target), grantsIn(after, target))
+      if (target.startsWith("grants/")) return grantEvents(target, before, after)
       return old === undefined ? [{ event: "published", what: { image: imageOf(target), publisher: role.name } }] : []
     })
     const isNew = !before.has(path)
@@ -184,23 +211,32 @@ function publisherEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent
   return [...events, ...signed(withdrawn, targetsSigners(after))]
 }
 
-function grantEvents(path: string, before: readonly Grant[], after: readonly Grant[]): Happening[] {
-  const sealed = new Set(before.map((grant) => grant.sealed))
-  const kept = new Set(after.map(groupKeyOf))
-  const details = ({ group, generation }: Grant) => ({ image: imageOf(path), group, generation })
-  return [
-    ...after.filter((grant) => !sealed.has(grant.sealed)).map((grant) => ({ event: "granted", what: details(grant) })),
-    ...before.filter((grant) => !kept.has(groupKeyOf(grant))).map((grant) => ({ event: "ungranted", what: details(grant) })),
+function grantEvents(path: string, old: CatalogFiles, now: CatalogFiles): Happening[] {
+  const [before, after] = [grantsIn(old, path), grantsIn(now, path)]
+  const [former, current] = [before?.grants ?? [], after?.grants ?? []]
+  const sealed = new Set(former.map((grant) => grant.sealed))
+  const kept = new Set(current.map(groupKeyOf))
+  const image = imageOf(path)
+  const details = ({ group, generation }: Grant) => ({ image, group, generation })
+  const events: Happening[] = [
+    ...current.filter((grant) => !sealed.has(grant.sealed)).map((grant) => ({ event: "granted", what: details(grant) })),
+    ...former.filter((grant) => !kept.has(groupKeyOf(grant))).map((grant) => ({ event: "ungranted", what: details(grant) })),
   ]
+  const wasRetired = before !== null && before.retiredAtMs !== null
+  const isRetired = after !== null && after.retiredAtMs !== null
+  if (wasRetired !== isRetired) events.push({ event: isRetired ? "retired" : "revived", what: { image } })
+  if ((before?.pinned ?? false) !== (after?.pinned ?? false))
+    events.push({ event: after?.pinned === true ? "pinned" : "unpinned", what: { image } })
+  return events
 }
 
 function groupKeyOf({ group, generation }: Grant): string {
   return `${group} ${generation}`
 }
 
-function grantsIn(files: CatalogFiles, path: string): readonly Grant[] {
+function grantsIn(files: CatalogFiles, path: string): Grants | null {
   const bytes = files.get(TARGET_PREFIX + path)
-  return bytes === undefined ? [] : readGrants(parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)).grants
+  return bytes === undefined ? null : readGrants(parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path))
 }
 
 /** Target paths of all manifests. */

@@ -116,6 +116,12 @@ function siteWords({ event, what }: Happening, before: SiteDocument, after: Site
       return `${GOES} site ${of("site")}: the agreement with it ends`
     case "federation-forgotten":
       return `${GOES} site ${of("site")}: nothing of it is admitted`
+    case "retention-changed":
+      return `versions that stay in use when a new one is published: ${of("rules") || "all"}`
+    case "placement-changed":
+      return `copies that there are to be: ${of("rules") || "one on each server that may hold an image"}`
+    case "weights-changed":
+      return `servers' shares of the copies: ${of("rules") || "all alike"}`
     case "site-changed": {
       const field = of("field") as keyof SiteDocument
       return `site document: ${field} is ${JSON.stringify(after[field]) ?? "gone"} (was ${JSON.stringify(before[field]) ?? "not there"})`
@@ -204,15 +210,25 @@ function manifestLines(after: CatalogFiles, target: string, replaces: boolean): 
 }
 
 function grantLines(files: CatalogFiles, after: CatalogFiles, target: string): string[] {
-  const before: readonly Grant[] = files.has(TARGET_PREFIX + target) ? readGrants(documentAt(files, target)).grants : []
-  const { grants } = readGrants(documentAt(after, target))
-  const words = ({ group, generation }: Grant): string => `grant of ${imageOf(target)} to group ${group}, generation ${generation}`
+  const old = files.has(TARGET_PREFIX + target) ? readGrants(documentAt(files, target)) : null
+  const before: readonly Grant[] = old?.grants ?? []
+  const { grants, retiredAtMs, pinned } = readGrants(documentAt(after, target))
+  const image = imageOf(target)
+  const words = ({ group, generation }: Grant): string => `grant of ${image} to group ${group}, generation ${generation}`
   const [former, next] = [new Set(before.map(whole)), new Set(grants.map(whole))]
   const lines = [
     ...grants.filter((grant) => !former.has(whole(grant))).map((grant) => `${COMES} ${words(grant)}`),
     ...before.filter((grant) => !next.has(whole(grant))).map((grant) => `${GOES} ${words(grant)}`),
   ]
-  return lines.length > 0 ? lines : [`grants of ${imageOf(target)}, as they will stand:`, ...grants.map((grant) => `    ${words(grant)}`)]
+  if ((old?.retiredAtMs ?? null) !== retiredAtMs)
+    lines.push(
+      retiredAtMs === null
+        ? `${COMES} ${image} is in use again`
+        : `${GOES} ${image} is out of use from ${new Date(retiredAtMs).toISOString()}`,
+    )
+  if ((old?.pinned ?? false) !== pinned)
+    lines.push(pinned ? `${COMES} ${image} is pinned: no rule retires it` : `${GOES} ${image} is pinned no more`)
+  return lines.length > 0 ? lines : [`grants of ${image}, as they will stand:`, ...grants.map((grant) => `    ${words(grant)}`)]
 }
 
 function whole({ group, generation, sealed }: Grant): string {

@@ -15,6 +15,8 @@ export type PublicationParts = {
   readonly seeds: readonly Uint8Array[]
   readonly manifest: Manifest
   readonly grants: Grants
+  /** Of versions of the same publisher, that are to change with it. */
+  readonly alsoGrants?: readonly Grants[]
   readonly nowMs: number
 }
 
@@ -22,7 +24,7 @@ export type PublicationParts = {
  * Lists one more image version and its grants, signed with the seeds; complete where the publisher's threshold asks for no more.
  * @throws {GridError} IMAGE_EXISTS, MANIFEST_INVALID; KEY_MISSING when none of the keys may sign this name
  */
-export function signPublication({ files, seeds, manifest, grants, nowMs }: PublicationParts): Change {
+export function signPublication({ files, seeds, manifest, grants, alsoGrants = [], nowMs }: PublicationParts): Change {
   const ref = refOf(readManifest(manifest))
   const { site } = siteDocumentOf(files)
   if (formatImageRef(refOf(readGrants(grants))) !== formatImageRef(ref) || manifest.site !== site || grants.site !== site)
@@ -33,6 +35,7 @@ export function signPublication({ files, seeds, manifest, grants, nowMs }: Publi
   const documents = new Map<string, Manifest | Grants>([
     [targetPath.manifest(ref), manifest],
     [targetPath.grants(ref), grants],
+    ...alsoGrants.map((other): [string, Grants] => [targetPath.grants(refOf(other)), other]),
   ])
   return signChange(files, draftChange(files, { publishers: new Map([[role.name, { documents }]]) }, nowMs), seeds)
 }

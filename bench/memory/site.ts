@@ -114,7 +114,7 @@ async function publish(home: Home, torrents: readonly Torrent[]): Promise<void> 
       layers: torrents.slice(2 * image, 2 * image + 2).map((torrent, at) => describe(torrent, kinds[at] ?? "full")),
     }
     const grant = sealGrant({ site: home.site, ref, group, imageIdentity: identity, random: randomBytes })
-    const grants: Grants = { format: "imagegrid-grants-1", site: home.site, ...ref, grants: [grant] }
+    const grants: Grants = { format: "imagegrid-grants-1", site: home.site, ...ref, grants: [grant], retiredAtMs: null, pinned: false }
     const change = signPublication({ files, seeds: [publisherSeed], manifest, grants, nowMs })
     files = applyChange({ files, change, online, nowMs })
   }

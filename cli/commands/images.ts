@@ -1,5 +1,7 @@
 /** `imagegrid images`: what the site has published, and what sites that it federates with share with it. */
-import { layerOf, type Manifest } from "#core/documents.ts"
+import { retiredAtMs } from "#trust/retention.ts"
+import { layerOf, refOf, type Manifest } from "#core/documents.ts"
+import { formatImageRef } from "#core/identifiers.ts"
 import { imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
 import { formatImage } from "#member/image-sources.ts"
@@ -12,7 +14,9 @@ function placeOf({ site, name }: Manifest, ownSite: string): string {
   return `${site === ownSite ? "" : site} ${name}`
 }
 
-export default async function run(context: CommandContext): Promise<void> {
+type Options = { readonly all?: boolean }
+
+export default async function run(context: CommandContext, _words: readonly string[], options: Options): Promise<void> {
   const { output } = context
   const home = await Home.open(context.home())
   const { own, federated } = await imagesToShow(home, context)
@@ -21,6 +25,7 @@ export default async function run(context: CommandContext): Promise<void> {
   const found = [own, ...others].flatMap((catalog) => [...catalog.images.values()].map((manifest) => ({ catalog, manifest })))
   const rows = found
     .filter(({ manifest }) => federated.mayHave(manifest.site, manifest.name, home.site))
+    .filter(({ catalog, manifest }) => options.all === true || retiredAtMs(catalog, manifest) === null)
     .sort(
       ({ manifest: a }, { manifest: b }) => placeOf(a, home.site).localeCompare(placeOf(b, home.site)) || b.publishedAtMs - a.publishedAtMs,
     )
@@ -35,13 +40,15 @@ export default async function run(context: CommandContext): Promise<void> {
         contentBytes,
         sealedBytes,
         mayOpen,
+        retiredAtMs: retiredAtMs(one.catalog, manifest),
+        pinned: one.catalog.grants.get(formatImageRef(refOf(manifest)))?.pinned === true,
       }
     })
   for (const row of rows) output.event("image", row)
   if (rows.length === 0) output.say(`Site ${home.site} has published no image yet.`)
   else
     output.table(
-      ["image", "published", "entries", "tree", "to download", "opens here"],
+      ["image", "published", "entries", "tree", "to download", "opens here", ""],
       rows.map((row) => [
         row.image,
         new Date(row.publishedAtMs).toISOString().slice(0, 19) + "Z",
@@ -49,6 +56,7 @@ export default async function run(context: CommandContext): Promise<void> {
         formatBytes(row.contentBytes),
         formatBytes(row.sealedBytes),
         row.mayOpen ? "yes" : "no",
+        row.retiredAtMs !== null ? "retired" : row.pinned ? "pinned" : "",
       ]),
     )
 }

@@ -47,10 +47,11 @@ export default async function run(
   const full = layerOf(manifest, "full")
   const tookMs = systemClock.nowMs() - startedMs
   const name = formatImageRef(ref)
-  if (made.applied) output.event("published", { image: name, groups, entries: manifest.entryCount, ...full, tookMs })
+  const { retired } = made
+  if (made.applied) output.event("published", { image: name, groups, retired, entries: manifest.entryCount, ...full, tookMs })
   const done =
     `Published ${name} for ${groups.length === 1 ? "group" : "groups"} ${groups.join(", ")}: ${manifest.entryCount} entries, ` +
-    `${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.`
+    `${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}, in ${(tookMs / 1000).toFixed(1)} s.${retired.length === 0 ? "" : ` Out of use from now on, by the site's rules: ${retired.join(", ")}.`}`
   if (!(await tellChange(output, made, { done, what: `publish-${name.replaceAll(/[/:]/g, "-")}` }, options))) return
   if (copies === null) return
   const waiting = output.progress("copying")
@@ -58,8 +59,9 @@ export default async function run(
     waiting.update({ bytes: count * full.sealedBytes, totalBytes: copies * full.sealedBytes }),
   )
   waiting.end()
-  output.event("copies", { image: formatImageRef(ref), servers: holders })
-  output.say(`${holders.length} server${holders.length === 1 ? " holds" : "s hold"} it: ${holders.join(", ")}`)
+  output.event("copies", { image: formatImageRef(ref), servers: holders.map(({ memberId }) => memberId), holders })
+  const where = holders.map(({ memberId, site }) => (site === opened.site ? memberId : `${memberId} of ${site}`))
+  output.say(`${holders.length} server${holders.length === 1 ? " has" : "s have"} shown to hold it: ${where.join(", ")}`)
 }
 
 function pieceLength(text: string): number {

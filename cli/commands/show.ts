@@ -1,4 +1,5 @@
 /** `imagegrid show NAME[:VERSION]`: one image: its layers, digests, and who may open it. */
+import { retiredAtMs } from "#trust/retention.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { granteesOf, imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
@@ -12,13 +13,15 @@ export default async function run(context: CommandContext, [image]: readonly str
   const { output } = context
   const query = imageQuery(image ?? "")
   const home = await Home.open(context.home())
-  const found = findImage(await imagesToShow(home, context), query)
+  const found = findImage(await imagesToShow(home, context), query, { retired: "show" })
   const { manifest } = found
   const ref = formatImage(manifest, home.site)
   const grantees = granteesOf(found)
   const mayOpen = imageIdentity(found, { site: home.site, secrets: await home.secrets() }) !== null
-  output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen })
+  const retired = retiredAtMs(found.catalog, manifest)
+  output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen, retiredAtMs: retired })
   output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
+  if (retired !== null) output.say(`OUT OF USE since ${new Date(retired).toISOString()}.`)
   output.say(`Sealed to ${manifest.recipient}; this member ${mayOpen ? "may" : "may not"} open it.`)
   for (const grantee of grantees) {
     if (grantee.current === null) {

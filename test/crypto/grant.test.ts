@@ -20,6 +20,8 @@ const nodes = groupOf("nodes")
 const heads = groupOf("heads")
 const grantsOf = (...groups: readonly { key: (typeof nodes)["key"] }[]): Grants => ({
   format: "imagegrid-grants-1",
+  retiredAtMs: null,
+  pinned: false,
   site: "lab",
   name: ref.name,
   version: ref.version,

@@ -20,6 +20,8 @@ const grant = sealGrant({
 })
 const at = (changed: Partial<Grants>, changedGrant: Partial<Grant> = {}): Grants => ({
   format: "imagegrid-grants-1",
+  retiredAtMs: null,
+  pinned: false,
   site: "lab",
   ...ref,
   ...changed,

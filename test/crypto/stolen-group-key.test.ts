@@ -18,6 +18,8 @@ const secretOf = (name: string, generation: number): GroupSecret => ({
 })
 const grantsTo = (...groups: readonly (readonly [name: string, generation: number])[]): Grants => ({
   format: "imagegrid-grants-1",
+  retiredAtMs: null,
+  pinned: false,
   site: "lab",
   ...ref,
   grants: groups.map(([name, generation]) =>

@@ -96,7 +96,7 @@ test("the authority's key alone opens no image and signs no metadata", () => {
   assert.ok(group !== undefined && document !== undefined)
   const ref = imageRef("os:1")
   const grant = sealGrant({ site: "demo", ref, group: document, imageIdentity: `AGE-SECRET-KEY-1${"Q".repeat(58)}`, random: randomBytes })
-  const grants: Grants = { format: "imagegrid-grants-1", site: "demo", ...ref, grants: [grant] }
+  const grants: Grants = { format: "imagegrid-grants-1", site: "demo", ...ref, grants: [grant], retiredAtMs: null, pinned: false }
   assert.equal(mayOpen(grants, [group]), true, "the control: the group's key opens it")
   assert.equal(mayOpen(grants, [{ ...group, secretKey: Buffer.from(stolen.authority.seed).toString("hex") }]), false)
   for (const change of forgeries([stolen.authority.seed]))

@@ -55,7 +55,8 @@ test("once both have agreed, the other's servers mirror what they may and want, 
   await until("lab has the images' list", () => lab.server.member.federation.catalogs.newest("cineca")?.images.size === 2)
   await until("lab holds the image that it mirrors", () => holds(lab, "cineca/rhel/base"))
   const { member } = lab.server
-  for (const { infohash } of layersOf(member, "cineca/secret")) assert.equal(member.swarm.session(infohash), null)
+  for (const { infohash } of layersOf(cineca.server.member, "secret")) assert.equal(member.swarm.session(infohash), null)
+  assert.throws(() => findImage(member.images, imageQuery("cineca/secret")), { code: "IMAGE_UNKNOWN" })
 })
 
 test("a layer that is not shared is not to be had, whoever knows its infohash", async () => {

@@ -107,8 +107,8 @@ test("the newest version is the one that was published last, whatever its name",
   const images = new Map(
     (["debian:9", "debian:10", "other:1"] as const).map((image, at) => [image, manifestOf(image, { publishedAtMs: startMs + at })]),
   )
-  assert.equal(newestVersion({ images }, "debian")?.version, "10")
-  assert.equal(newestVersion({ images }, "nothing"), null)
+  assert.equal(newestVersion({ images, grants: new Map() }, "debian")?.version, "10")
+  assert.equal(newestVersion({ images, grants: new Map() }, "nothing"), null)
 })
 
 test("resolveImage() finds a version, else the newest, else says what is near", () => {

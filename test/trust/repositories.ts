@@ -37,6 +37,9 @@ export const siteDocument = (site = "lab"): SiteDocument => ({
   networkKeys: ["ef".repeat(32)],
   revoked: [],
   federation: [],
+  placement: [],
+  weights: [],
+  retention: [],
 })
 
 export function manifestOf(image: string, changed: Partial<Manifest> = {}): Manifest {
@@ -61,6 +64,8 @@ export const grantsOf = (image: string, changed: Partial<Grants> = {}): Grants =
   site: "lab",
   ...imageRef(image),
   grants: [],
+  retiredAtMs: null,
+  pinned: false,
   ...changed,
 })
 
