@@ -5,6 +5,7 @@
  */
 import { randomInt } from "node:crypto"
 import { parseArgs } from "node:util"
+import { timeFullPass } from "./placement/full-pass.ts"
 import { clock, playSequence, type SequenceResult } from "./placement/sequence.ts"
 import { figuresOf, faultsOf } from "./placement/figures.ts"
 
@@ -59,5 +60,7 @@ for (let number = 0; number < sequences; number += 1) {
 }
 console.log("")
 for (const line of figuresOf(results)) console.log(line)
+const { rankMs, passMs } = timeFullPass(servers, images)
+console.log(`one core: all rankings ${rankMs.toFixed(0)} ms, a full pass over all images ${passMs.toFixed(0)} ms`)
 console.log(failures === 0 ? `${sequences} sequences held` : `${failures} of ${sequences} sequences failed`)
 process.exitCode = failures === 0 ? 0 : 1

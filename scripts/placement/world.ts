@@ -560,8 +560,20 @@ export class World {
     }
     for (const other of reached) {
       this.#bring(other, hearer, hearer.publishedLength)
+      this.#tellOfAbsent(other, hearer)
       this.#step(hearer, { kind: "heard", server: other.memberId })
       this.#step(other, { kind: "heard", server: hearer.memberId })
+    }
+  }
+
+  /** What `from` knows of those whom neither reaches. */
+  #tellOfAbsent(hearer: SimServer, from: SimServer): void {
+    for (const about of this.servers) {
+      if (about === hearer || about === from || this.reaches(from, about)) continue
+      const length = from.heardLog[about.number]
+      if (length !== undefined) this.#bring(hearer, about, length)
+      const heardMs = from.lastHeardMs[about.number]
+      if (heardMs !== undefined && heardMs > (hearer.lastHeardMs[about.number] ?? Infinity)) this.#tellSilent(hearer, about, heardMs)
     }
   }
 
