@@ -1,10 +1,11 @@
 /**
- * `npm run check:placement -- [--sequences N] [--events N] [--servers N] [--images N] [--seed N] [--from N] [--trace]`: random sequences of kills, returns, wipes, partitions and
+ * `npm run check:placement -- [--sequences N] [--events N] [--servers N] [--images N] [--seed N] [--trace]`: random sequences of kills, returns, wipes, partitions and
  * the rest over the placement logic, in virtual time. Sequence n has seed N + n and can be run alone by `--seed` of its own and `--sequences 1`. Exit code 1 when a
  * goal was not met again, a drop went under a goal, more moved than 1.2 times what was needed, or a return or heal set off a storm.
  */
 import { randomInt } from "node:crypto"
 import { parseArgs } from "node:util"
+import { timeFullPass } from "./placement/full-pass.ts"
 import { clock, playSequence, type SequenceResult } from "./placement/sequence.ts"
 import { figuresOf, faultsOf } from "./placement/figures.ts"
 
@@ -20,9 +21,11 @@ const { values } = parseArgs({
 })
 const numberOf = (name: "sequences" | "events" | "servers" | "images" | "seed") => {
   const number = Number(values[name])
-  if (Number.isSafeInteger(number) && number > 0) return number
-  console.error(`--${name} is a whole number above 0, not ${values[name]}`)
-  process.exit(64)
+  if (!Number.isSafeInteger(number) || number <= 0) {
+    console.error(`--${name} is a whole number above 0, not ${values[name]}`)
+    process.exit(64)
+  }
+  return number
 }
 const [sequences, events, servers, images, seed] = [
   numberOf("sequences"),
@@ -46,7 +49,7 @@ for (let number = 0; number < sequences; number += 1) {
     for (const fault of faults) console.log(`FAILED: ${fault}; alone: --sequences 1 --seed ${own}`)
     const seconds = ((performance.now() - startedMs) / 1_000).toFixed(0)
     console.log(
-      `${number + 1} seed ${own}: moved/needed ${result.movedByNeeded.toFixed(3)}, ${result.tally.copies} copies, ${result.tally.drops} drops, longest to goal ${clock(Math.max(...result.toGoalMs))}, ${clock(result.simulatedMs)} simulated, ${seconds} s so far`,
+      `${number + 1} seed ${own}: moved/needed ${result.movedByNeeded.toFixed(3)}, ${result.tally.copies} copies, ${result.tally.drops} drops, longest to goal ${clock(Math.max(...result.toGoalMs))}, storm ${result.worstStormRatio.toFixed(3)}, ${clock(result.simulatedMs)} simulated, ${seconds} s so far`,
     )
   } catch (error) {
     failures += 1
@@ -57,5 +60,7 @@ for (let number = 0; number < sequences; number += 1) {
 }
 console.log("")
 for (const line of figuresOf(results)) console.log(line)
+const { rankMs, passMs } = timeFullPass(servers, images)
+console.log(`one core: all rankings ${rankMs.toFixed(0)} ms, a full pass over all images ${passMs.toFixed(0)} ms`)
 console.log(failures === 0 ? `${sequences} sequences held` : `${failures} of ${sequences} sequences failed`)
 process.exitCode = failures === 0 ? 0 : 1

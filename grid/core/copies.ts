@@ -22,7 +22,8 @@ export type Assessment = {
   isOwnToTake: boolean
 }
 
-type Need = { readonly copiesLeft: number; readonly sitesLeft: number; readonly without: number; readonly patience: number }
+type Options = { readonly without: number; readonly patience: number }
+type Need = Options & { readonly copiesLeft: number; readonly sitesLeft: number }
 
 export class CopyTable {
   readonly #fellows: Fellows
@@ -149,7 +150,7 @@ export class CopyTable {
    * is good until the next call.
    */
   assess(image: number, { without = ABSENT, patience = 0 }: { without?: number; patience?: number } = {}): Assessment {
-    const { recent, counted, draining, isUrgencyHeld } = this.#fellows
+    const { recent, counted, draining, isRepairHeld } = this.#fellows
     const goal = this.#goals[image]
     const result = this.#assessment
     if (goal === undefined) throw new RangeError(`there is no image of number ${image}`)
@@ -163,29 +164,37 @@ export class CopyTable {
     }
     result.liveCopies = liveCopies
     result.sources = sources - (this.#self !== ABSENT && this.isClaimed(this.#self, image) ? 1 : 0)
-    // With one live copy left the next is made at once; the others are waited for.
-    const isUrgent = liveCopies === 1 && goal.copies > 1 && !isUrgencyHeld
-    const copies = isUrgent ? 2 : goal.copies
-    const sites = isUrgent ? Math.min(2, goal.sites) : goal.sites
-    let count = 0
-    let siteCount = 0
-    let pinsMissing = false
+    const options = { without, patience }
+    this.#judge(image, goal, counted, goal.copies, goal.sites, options)
+    // With one live copy left the next is made at once, and the others that are silent are waited for.
+    if (liveCopies === 1 && goal.copies > 1 && !isRepairHeld && !result.isOwnToTake) {
+      const { isMet } = result
+      this.#judge(image, goal, recent, 2, Math.min(2, goal.sites), options)
+      result.isMet &&= isMet
+    }
+    return result
+  }
+
+  /** Whether there are so many copies on so many sites, counted those of `able`, and whether this server is to take one that is missing. */
+  #judge(image: number, goal: PreparedGoal, able: ServerBits, copies: number, sites: number, options: Options): void {
+    const { draining } = this.#fellows
+    const base = image * this.#words
+    let [count, siteCount, pinsMissing] = [0, 0, false]
     const call = this.#nextCall()
     for (let word = 0; word < this.#words; word += 1) {
-      const claims = this.#claimsWithout(base, word, without)
-      const pinsToCome = this.#pinsToCome(image, goal, claims, word, { without, patience })
+      const claims = this.#claimsWithout(base, word, options.without)
+      const pinsToCome = this.#pinsToCome(image, goal, claims, word, options)
       if (pinsToCome !== 0) pinsMissing = true
-      const counts = claims & ((isUrgent ? recent[word] : counted[word]) ?? 0) & ~(draining[word] ?? 0) & ~(goal.refuse[word] ?? 0)
+      const counts = claims & (able[word] ?? 0) & ~(draining[word] ?? 0) & ~(goal.refuse[word] ?? 0)
       for (let bits = counts | pinsToCome; bits !== 0; bits &= bits - 1) {
         count += 1
         if (this.#isNewSite(word * 32 + 31 - Math.clz32(bits & -bits), call)) siteCount += 1
       }
     }
-    const slots = Math.max(copies - count, sites - siteCount, 0)
-    result.isMet = slots === 0 && !pinsMissing
-    const need = { copiesLeft: copies - count, sitesLeft: Math.max(0, sites - siteCount), without, patience }
-    result.isOwnToTake = !result.isMet && this.#isOwnToTake(image, goal, need, call)
-    return result
+    const result = this.#assessment
+    const [copiesLeft, sitesLeft] = [Math.max(0, copies - count), Math.max(0, sites - siteCount)]
+    result.isMet = copiesLeft === 0 && sitesLeft === 0 && !pinsMissing
+    result.isOwnToTake = !result.isMet && this.#isOwnToTake(image, goal, { ...options, copiesLeft, sitesLeft }, call)
   }
 
   /**
@@ -223,19 +232,20 @@ export class CopyTable {
     if (self === ABSENT || this.isClaimed(self, image) || !hasBit(eligible, self) || hasBit(goal.refuse, self)) return false
     if (hasBit(goal.pins, self)) return true
     let { copiesLeft, sitesLeft } = need
-    let [passed, ownPassed, skips] = [0, ABSENT, patience]
+    let [passed, idlePassed, ownPassed, skips] = [0, 0, ABSENT, patience]
     for (const server of this.#rankedOf(image)) {
       if (copiesLeft <= 0 && sitesLeft === 0) return false
       if (server === without || !hasBit(eligible, server) || hasBit(goal.refuse, server) || hasBit(goal.pins, server)) continue
       if (this.isClaimed(server, image) || this.isDoubted(server, image)) continue
-      if (skips > 0 && hasBit(idle, server)) {
-        skips -= 1
-        continue
-      }
       const isNew = !this.#isSeen(server, call)
       if (!isNew && copiesLeft <= sitesLeft) {
-        if (server === self) ownPassed = passed
+        if (server === self) ownPassed = passed - Math.min(skips, idlePassed)
+        if (hasBit(idle, server)) idlePassed += 1
         passed += 1
+        continue
+      }
+      if (skips > 0 && hasBit(idle, server)) {
+        skips -= 1
         continue
       }
       if (server === self) return true
@@ -250,13 +260,7 @@ export class CopyTable {
   }
 
   /** Pinned servers of this word that lack it and can be trusted to take it. */
-  #pinsToCome(
-    image: number,
-    goal: PreparedGoal,
-    claims: number,
-    word: number,
-    { without, patience }: Pick<Need, "without" | "patience">,
-  ): number {
+  #pinsToCome(image: number, goal: PreparedGoal, claims: number, word: number, { without, patience }: Options): number {
     let coming = (goal.pins[word] ?? 0) & (this.#fellows.eligible[word] ?? 0) & ~claims
     for (let bits = coming; bits !== 0; bits &= bits - 1)
       if (this.isDoubted(word * 32 + 31 - Math.clz32(bits & -bits), image)) coming &= ~(bits & -bits)

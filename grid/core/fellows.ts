@@ -41,8 +41,7 @@ export class Fellows {
   eligible: ServerBits = new Uint32Array(0)
   /** It took nothing for long (`markIdle`). */
   idle: ServerBits = new Uint32Array(0)
-  /** So many are silent that those in want of a second copy wait too. */
-  isUrgencyHeld = false
+  /** So many are silent that nothing is repaired, and those that are out count. */
   isRepairHeld = false
   /** Nobody in the roster is silent, leaving or full. */
   isCalm = false
@@ -128,17 +127,15 @@ export class Fellows {
       else setBit(counted, position)
       if (isRecent && !fellow.draining && !fellow.full) setBit(eligible, position)
     }
-    const outCount = this.#ranking.servers.filter(({ memberId }) => this.livenessOf(memberId, nowMs) === "out").length
-    const [wasHeld, wasUrgencyHeld] = [this.isRepairHeld, this.isUrgencyHeld]
-    this.isRepairHeld = isTooManyGone(outCount, this.#ranking.servers.length, this.#limits)
-    this.isUrgencyHeld = isTooManyGone(missedCount, this.#ranking.servers.length, this.#limits)
+    const wasHeld = this.isRepairHeld
+    this.isRepairHeld = isTooManyGone(missedCount, this.#ranking.servers.length, this.#limits)
     if (this.isRepairHeld) for (const position of outs) setBit(counted, position)
     const changed = this.#changed([recent, counted, draining, eligible])
     this.recent = recent
     this.counted = counted
     this.draining = draining
     this.eligible = eligible
-    return wasHeld === this.isRepairHeld && wasUrgencyHeld === this.isUrgencyHeld ? changed : "all"
+    return wasHeld === this.isRepairHeld ? changed : "all"
   }
 
   /** Who had nothing new for so long, whether or not there was anything to take; itself never. */

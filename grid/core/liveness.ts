@@ -1,6 +1,6 @@
 /**
  * What silence means. A server that is silent for a while is only asked last; one that is silent for long is out, and others take over its images. Where
- * a single live copy of an image is left nobody waits that long for the others. When very many are out at once it is rather the network that broke, or
+ * a single live copy of an image is left nobody waits that long for the others. When very many are silent at once it is rather the network that broke, or
  * this server's own link: then nothing moves.
  */
 
@@ -9,7 +9,7 @@ export type LivenessLimits = {
   /** Out, for the images of which one live copy is left. */
   readonly lastCopyOutAfterMs: number
   readonly outAfterMs: number
-  /** Of the roster; with more than that out at once nothing is repaired. */
+  /** Of the roster; with more than that silent for longer than `lastCopyOutAfterMs` nothing is repaired. */
   readonly outShareMax: number
 }
 

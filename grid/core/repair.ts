@@ -316,7 +316,8 @@ export class RepairCore {
     const changed = this.#fellows.refresh(nowMs)
     if (changed !== "all" && changed.length === 0) return
     this.#disturb()
-    if (changed === "all") {
+    // Who may take more again looks for what is pinned to it: that others hold enough says nothing of that.
+    if (changed === "all" || (this.#own !== null && changed.includes(this.#own))) {
       this.#evaluateAll(nowMs)
       return
     }

@@ -1,27 +1,19 @@
 /** What is asked of a sequence, and the figures of many. */
 import { clock, type SequenceResult } from "./sequence.ts"
 
-export const MOVED_BY_NEEDED_MAX = 1.2
-/** Unneeded bytes after a return or heal, by those in flight at that moment: what was under way may end, and nothing else. */
-export const STORM_RATIO_MAX = 1
+const MOVED_BY_NEEDED_MAX = 1.2
+/** Of the bound that sequence.ts sets: above it is a storm. */
+const STORM_RATIO_MAX = 1
 
 export function faultsOf(result: SequenceResult): string[] {
   const faults: string[] = []
   if (result.movedByNeeded > MOVED_BY_NEEDED_MAX) faults.push(`moved ${result.movedByNeeded.toFixed(3)} times what was needed`)
   if (result.worstStormRatio > STORM_RATIO_MAX)
-    faults.push(`after a return or heal ${result.worstStormRatio.toFixed(2)} times the bytes in flight moved without need`)
+    faults.push(`after a return or heal ${result.worstStormRatio.toFixed(2)} times the bound moved without need: a storm`)
   return faults
 }
 
 export function figuresOf(results: readonly SequenceResult[]): string[] {
-  const line = (what: string, numbers: readonly number[], shown: (number: number) => string) => {
-    const sorted = [...numbers].sort((a, b) => a - b)
-    const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0
-    return `${what.padEnd(44)} min ${shown(sorted[0] ?? 0)}, median ${shown(at(0.5))}, 99th percentile ${shown(at(0.99))}, max ${shown(sorted.at(-1) ?? 0)}`
-  }
-  const plain = (number: number) => String(Math.round(number))
-  const gibs = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`
-  const ratio = (number: number) => number.toFixed(3)
   const sum = (of: (result: SequenceResult) => number) => results.reduce((total, result) => total + of(result), 0)
   const events: Record<string, number> = {}
   for (const result of results) for (const [name, count] of Object.entries(result.events)) events[name] = (events[name] ?? 0) + count
@@ -62,7 +54,7 @@ export function figuresOf(results: readonly SequenceResult[]): string[] {
       gibs,
     ),
     line(
-      "the same by bytes in flight",
+      "the same by the bound, above 1 a storm",
       results.map(({ worstStormRatio }) => worstStormRatio),
       ratio,
     ),
@@ -102,4 +94,22 @@ export function figuresOf(results: readonly SequenceResult[]): string[] {
       clock,
     ),
   ]
+}
+
+function line(what: string, numbers: readonly number[], shown: (number: number) => string): string {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const at = (share: number) => shown(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0)
+  return `${what.padEnd(44)} min ${at(0)}, median ${at(0.5)}, 99th percentile ${at(0.99)}, max ${shown(sorted.at(-1) ?? 0)}`
+}
+
+function plain(number: number): string {
+  return String(Math.round(number))
+}
+
+function gibs(bytes: number): string {
+  return `${(bytes / 1024 ** 3).toFixed(1)} GiB`
+}
+
+function ratio(number: number): string {
+  return number.toFixed(3)
 }

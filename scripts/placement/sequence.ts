@@ -3,9 +3,17 @@
  */
 import { choose, type Goal } from "#grid/core/placement.ts"
 import { livenessLimits } from "#grid/core/liveness.ts"
+import type { RepairLimits } from "#grid/core/repair-limits.ts"
 import { Violation, World, memberOf, type SimServer, type Tally } from "./world.ts"
 
-export type SequenceOptions = { readonly seed: number; readonly events: number; readonly servers: number; readonly images: number }
+export type SequenceOptions = {
+  readonly seed: number
+  readonly events: number
+  readonly servers: number
+  readonly images: number
+  /** Other limits than the product's, to see the check fail. */
+  readonly limits?: Partial<RepairLimits>
+}
 
 export type SequenceResult = {
   readonly seed: number
@@ -14,7 +22,7 @@ export type SequenceResult = {
   readonly movedByNeeded: number
   /** From an event after which nothing else came, to all goals met. */
   readonly toGoalMs: readonly number[]
-  /** After each return or heal until the next event: unneeded bytes by the bytes in flight at that moment. */
+  /** After each return or heal until the next event: unneeded bytes by what they may be at most. */
   readonly worstStormRatio: number
   readonly worstStormBytes: number
   readonly events: Readonly<Record<string, number>>
@@ -25,7 +33,25 @@ const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
 /** From the last event to all goals met. */
 export const GOAL_WITHIN_MS = 4 * HOUR_MS
+/**
+ * After a return or heal, until the next event, so much may move without need: what is in flight at that moment, and the greater of these shares of what the servers
+ * hold that came back, and of what all hold. More is a storm.
+ */
+const STORM_SHARE_OF_RETURNED = 0.1
+const STORM_SHARE_OF_ALL = 0.005
 const SITES_MAX = 6
+/** Copies and sites; as often as they stand here. */
+const PLAIN_GOALS: readonly Goal[] = (
+  [
+    [3, 2],
+    [3, 2],
+    [3, 2],
+    [2, 2],
+    [2, 1],
+    [3, 3],
+    [4, 2],
+  ] as const
+).map(([copies, sites]) => ({ copies, sites, pins: [], refuse: [] }))
 const GIB = 1024 ** 3
 /** 2.5, 10, 10 and 25 Gbit/s. */
 const RATES_BYTES_PER_MS = [312_500, 1_250_000, 1_250_000, 3_125_000]
@@ -36,14 +62,14 @@ export function playSequence(options: SequenceOptions, onEvent: (line: string) =
   return new Sequence(options, onEvent).play()
 }
 
-export class Sequence {
+class Sequence {
   readonly #options: SequenceOptions
-  readonly world: World
+  readonly #world: World
   readonly #onEvent: (line: string) => void
   readonly #counts: Record<string, number> = {}
   readonly #toGoalMs: number[] = []
   readonly #goals: readonly Goal[]
-  #storm = { wastedBefore: 0, inFlight: 0, open: false }
+  #storm = { unneededBefore: 0, boundBytes: 0, open: false }
   #worstStormRatio = 0
   #worstStormBytes = 0
   #cutGroups = 0
@@ -51,14 +77,14 @@ export class Sequence {
   constructor(options: SequenceOptions, onEvent: (line: string) => void) {
     this.#options = options
     this.#onEvent = onEvent
-    this.world = new World(options.seed)
+    this.#world = new World(options.seed, options.limits)
     this.#makeServers()
     this.#goals = this.#makeGoals()
     this.#makeImages()
   }
 
   play(): SequenceResult {
-    const world = this.world
+    const world = this.#world
     for (let number = 0; number < this.#options.events; number += 1) {
       const name = this.#happen()
       this.#counts[name] = (this.#counts[name] ?? 0) + 1
@@ -83,7 +109,7 @@ export class Sequence {
   }
 
   #makeServers(): void {
-    const world = this.world
+    const world = this.#world
     const siteCount = 2 + world.random.below(SITES_MAX - 1)
     for (let number = 0; number < this.#options.servers; number += 1) this.#addServer(Math.min(this.#anySite(siteCount), siteCount - 1))
     // So that each has one.
@@ -92,13 +118,13 @@ export class Sequence {
 
   /** Sites differ in size: each is about half as likely as the one before. */
   #anySite(siteCount: number): number {
-    const { random } = this.world
+    const { random } = this.#world
     for (let site = 0; site < siteCount; site += 1) if (random.below(100) < 40) return site
     return random.below(siteCount)
   }
 
   #addServer(site: number): SimServer {
-    const world = this.world
+    const world = this.#world
     const weight = 1 + world.random.below(3)
     const rate = world.pick(RATES_BYTES_PER_MS) ?? 1
     // Its share of three copies of images of 1.5 GiB, of which some have little more than that.
@@ -107,11 +133,10 @@ export class Sequence {
   }
 
   #makeGoals(): Goal[] {
-    const { random, servers } = this.world
+    const { random, servers } = this.#world
     const some = (count: number) => Array.from({ length: count }, () => memberOf(random.below(servers.length)))
-    const plain = (copies: number, sites: number): Goal => ({ copies, sites, pins: [], refuse: [] })
     return [
-      ...[plain(3, 2), plain(3, 2), plain(3, 2), plain(2, 2), plain(2, 1), plain(3, 3), plain(4, 2)],
+      ...PLAIN_GOALS,
       { copies: 2, sites: 2, pins: some(1), refuse: [] },
       { copies: 3, sites: 1, pins: [], refuse: some(3) },
       { copies: 3, sites: 2, pins: some(2), refuse: some(2) },
@@ -121,12 +146,12 @@ export class Sequence {
   #describe = (number: number): { sealedBytes: number; goal: Goal } => {
     const goal = this.#goals[number % this.#goals.length]
     if (goal === undefined) throw new RangeError("there are no goals")
-    return { sealedBytes: Math.ceil(0.25 * GIB * 2 ** (this.world.random.below(4_000) / 1_000)), goal }
+    return { sealedBytes: Math.ceil(0.25 * GIB * 2 ** (this.#world.random.below(4_000) / 1_000)), goal }
   }
 
   /** All images stand where they belong before the first event. */
   #makeImages(): void {
-    const world = this.world
+    const world = this.#world
     world.signRoster()
     const { ranking } = world
     world.found(this.#options.images, this.#describe, (image) => {
@@ -142,7 +167,7 @@ export class Sequence {
   }
 
   #pauseMs(): number {
-    const { random } = this.world
+    const { random } = this.#world
     // Long enough for copies that are not needed to be dropped, and for images to go home.
     if (random.below(100) < 6) return HOUR_MS + random.below(12 * HOUR_MS)
     const [least, most] = [
@@ -156,7 +181,7 @@ export class Sequence {
 
   /** One event that is possible now. */
   #happen(): string {
-    const world = this.world
+    const world = this.#world
     for (;;) {
       const roster = world.rosterServers()
       const alive = world.alive()
@@ -248,34 +273,37 @@ export class Sequence {
   }
 
   #return(servers: readonly SimServer[]): string {
-    this.#openStorm()
-    for (const server of servers) this.world.start(server)
+    this.#openStorm(servers)
+    for (const server of servers) this.#world.start(server)
     return "return"
   }
 
   #heal(): string {
-    this.#openStorm()
-    this.world.heal()
+    const [cut, rest] = [true, false].map((isCut) => this.#world.alive().filter(({ group }) => (group !== 0) === isCut))
+    this.#openStorm((cut?.length ?? 0) < (rest?.length ?? 0) ? (cut ?? []) : (rest ?? []))
+    this.#world.heal()
     return "heal"
   }
 
-  #openStorm(): void {
-    this.#storm = { wastedBefore: this.world.unneededBytes, inFlight: this.world.bytesInFlight(), open: true }
+  /** `came`: servers that come back into reach. */
+  #openStorm(came: readonly SimServer[]): void {
+    const share = Math.max(STORM_SHARE_OF_RETURNED * heldBy(came), STORM_SHARE_OF_ALL * heldBy(this.#world.rosterServers()))
+    this.#storm = { unneededBefore: this.#world.unneededBytes, boundBytes: this.#world.bytesInFlight() + share, open: true }
   }
 
-  /** What moved without need since a return or heal. */
+  /** What moved without need since a return or heal, until now. */
   #closeStorm(): void {
-    const { wastedBefore, inFlight, open } = this.#storm
+    const { unneededBefore, boundBytes, open } = this.#storm
     if (!open) return
     this.#storm.open = false
-    const bytes = this.world.unneededBytes - wastedBefore
+    const bytes = this.#world.unneededBytes - unneededBefore
     this.#worstStormBytes = Math.max(this.#worstStormBytes, bytes)
-    this.#worstStormRatio = Math.max(this.#worstStormRatio, bytes / Math.max(inFlight, GIB))
+    this.#worstStormRatio = Math.max(this.#worstStormRatio, bytes / Math.max(boundBytes, GIB))
   }
 
   /** Waits until all goals are met; before the end only where nothing stands against it. */
   #waitForGoals(isEnd: boolean): void {
-    const world = this.world
+    const world = this.#world
     const roster = world.rosterServers()
     const dead = roster.filter((server) => !server.alive).length
     if (!isEnd && (dead > roster.length * livenessLimits.outShareMax || roster.some(({ group }) => group !== 0))) {
@@ -301,7 +329,7 @@ export class Sequence {
 
   /** No group is cut off any more, and not more are gone than repair bears. */
   #endWell(): void {
-    const world = this.world
+    const world = this.#world
     world.heal()
     const dead = world.rosterServers().filter((server) => !server.alive)
     const most = Math.floor(world.rosterServers().length * livenessLimits.outShareMax)
@@ -309,12 +337,21 @@ export class Sequence {
   }
 
   #expect(isTrue: boolean, otherwise: string): void {
-    if (!isTrue) throw new Violation(`${clock(this.world.nowMs)}: ${otherwise}`)
+    if (!isTrue) throw new Violation(`${clock(this.#world.nowMs)}: ${otherwise}`)
   }
+}
+
+function heldBy(servers: readonly SimServer[]): number {
+  let bytes = 0
+  for (const server of servers) for (const { sealedBytes } of server.claimed) bytes += sealedBytes
+  return bytes
 }
 
 export function clock(ms: number): string {
   const seconds = Math.round(ms / 1_000)
-  const two = (number: number) => String(number).padStart(2, "0")
-  return `${Math.floor(seconds / 3_600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`
+  return `${Math.floor(seconds / 3_600)}:${twoDigits(Math.floor(seconds / 60) % 60)}:${twoDigits(seconds % 60)}`
+}
+
+function twoDigits(number: number): string {
+  return String(number).padStart(2, "0")
 }

@@ -40,27 +40,24 @@ export type TrueServer = {
 export function shortfall(
   image: TrueImage,
   servers: readonly TrueServer[],
-  { withDropped, heldBack }: { withDropped: boolean; heldBack: { out: boolean; urgent: boolean } },
-): { copies: number; sites: number; pins: number; live: number } {
+  { withDropped, heldBack }: { withDropped: boolean; heldBack: boolean },
+): { copies: number; sites: number; pins: number } {
   const has = (server: number) => image.holders.has(server) || (withDropped && image.dropped.has(server))
   const able = servers.filter((server) => server.inRoster && !server.draining && !image.refuse.has(server.number))
   const isRecent = (server: TrueServer) => server.silentMs < livenessLimits.lastCopyOutAfterMs
   const recentHolders = able.filter((server) => isRecent(server) && has(server.number))
-  const isUrgent = recentHolders.length === 1 && image.goal.copies > 1 && !heldBack.urgent
-  const holders = able.filter(
-    (server) => has(server.number) && (isUrgent ? isRecent(server) : heldBack.out || server.silentMs < livenessLimits.outAfterMs),
-  )
   const could = able.filter((server) => has(server.number) || (isRecent(server) && !server.full && !image.falseClaims.has(server.number)))
-  const wantedCopies = isUrgent ? 2 : Math.max(image.goal.copies, Math.min(image.goal.sites, siteCount(could)))
-  const wantedSites = isUrgent ? Math.min(2, image.goal.sites) : image.goal.sites
-  const toTake = could.filter((server) => !holders.includes(server) && !has(server.number))
-  const sites = Math.max(0, Math.min(wantedSites, siteCount([...holders, ...toTake])) - siteCount(holders))
-  return {
-    copies: Math.max(0, Math.min(wantedCopies, holders.length + toTake.length) - holders.length),
-    sites,
+  const toTake = could.filter((server) => !has(server.number))
+  const missing = (holders: readonly TrueServer[], copies: number, sites: number) => ({
+    copies: Math.max(0, Math.min(copies, holders.length + toTake.length) - holders.length),
+    sites: Math.max(0, Math.min(sites, siteCount([...holders, ...toTake])) - siteCount(holders)),
     pins: toTake.filter((server) => image.pins.has(server.number)).length,
-    live: recentHolders.length,
-  }
+  })
+  const holders = able.filter((server) => has(server.number) && (heldBack || server.silentMs < livenessLimits.outAfterMs))
+  const { goal } = image
+  const found = missing(holders, Math.max(goal.copies, Math.min(goal.sites, siteCount(could))), goal.sites)
+  const isLastCopy = recentHolders.length === 1 && goal.copies > 1 && !heldBack
+  return isLastCopy && found.copies + found.sites + found.pins === 0 ? missing(recentHolders, 2, Math.min(2, goal.sites)) : found
 }
 
 function siteCount(servers: readonly TrueServer[]): number {

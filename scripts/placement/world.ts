@@ -7,6 +7,7 @@ import { isTooManyGone, livenessLimits } from "#grid/core/liveness.ts"
 import { Ranking, standing, type Goal, type RosterServer } from "#grid/core/placement.ts"
 import { RepairCore } from "#grid/core/repair.ts"
 import type { ImageUnit, RepairEffect, RepairEvent, ServerState } from "#grid/core/repair-events.ts"
+import type { RepairLimits } from "#grid/core/repair-limits.ts"
 import { seededRandom, type Random } from "#swarm/core/random.ts"
 import { EventQueue } from "../../bench/simulator/event-queue.ts"
 import { shortfall, type TrueImage, type TrueServer } from "./truth.ts"
@@ -141,7 +142,10 @@ export class World {
   #rankings = new Map<readonly RosterServer[], Ranking>()
   #nextImage = 0
 
-  constructor(seed: number) {
+  readonly #limits: Partial<RepairLimits>
+
+  constructor(seed: number, limits: Partial<RepairLimits> = {}) {
+    this.#limits = limits
     this.random = seededRandom(seed)
   }
 
@@ -214,11 +218,14 @@ export class World {
     server.heardLog.length = 0
     server.heardState.length = 0
     server.lastHeardMs.length = 0
-    server.core = new RepairCore({
-      self: server.memberId,
-      random: seededRandom(this.random.below(2 ** 31)),
-      rankingOf: (roster) => this.#rankings.get(roster) ?? new Ranking(roster, rememberedStanding),
-    })
+    server.core = new RepairCore(
+      {
+        self: server.memberId,
+        random: seededRandom(this.random.below(2 ** 31)),
+        rankingOf: (roster) => this.#rankings.get(roster) ?? new Ranking(roster, rememberedStanding),
+      },
+      { repair: this.#limits },
+    )
     server.state = { phase: "serving", isFull: false, doubts: [] }
     server.stateVersion += 1
     server.wakePlannedMs = Infinity
@@ -411,13 +418,10 @@ export class World {
     }))
   }
 
-  heldBack(seen: readonly TrueServer[]): { out: boolean; urgent: boolean } {
+  /** Whether so many are silent that the rule has nothing repaired. */
+  heldBack(seen: readonly TrueServer[]): boolean {
     const roster = seen.filter(({ inRoster }) => inRoster)
-    const gone = (afterMs: number) => roster.filter(({ silentMs }) => silentMs >= afterMs).length
-    return {
-      out: isTooManyGone(gone(livenessLimits.outAfterMs), roster.length),
-      urgent: isTooManyGone(gone(livenessLimits.lastCopyOutAfterMs), roster.length),
-    }
+    return isTooManyGone(roster.filter(({ silentMs }) => silentMs >= livenessLimits.lastCopyOutAfterMs).length, roster.length)
   }
 
   /** Nobody is silent without being out yet, and no group is cut off: what is to be counted will not change by itself. */
@@ -431,13 +435,12 @@ export class World {
   /** Images that are under their goal though somebody lives to serve them and somebody to take them. */
   underGoal(): TrueImage[] {
     const seen = this.seenFrom(null)
-    const heldBack = { out: false, urgent: this.heldBack(seen).urgent }
     const counts = seen.map(({ inRoster, draining, silentMs }) => inRoster && !draining && silentMs === 0)
     const could = seen.map(({ full }, number) => counts[number] === true && !full)
     return [...this.images.values()].filter((image) => {
       if (this.#isPlainlyMet(image, counts, could)) return false
       if (![...image.holders].some((number) => this.servers[number]?.alive === true)) return false
-      const { copies, sites, pins } = shortfall(image, seen, { withDropped: false, heldBack })
+      const { copies, sites, pins } = shortfall(image, seen, { withDropped: false, heldBack: false })
       return copies + sites + pins > 0
     })
   }
@@ -557,8 +560,20 @@ export class World {
     }
     for (const other of reached) {
       this.#bring(other, hearer, hearer.publishedLength)
+      this.#tellOfAbsent(other, hearer)
       this.#step(hearer, { kind: "heard", server: other.memberId })
       this.#step(other, { kind: "heard", server: hearer.memberId })
+    }
+  }
+
+  /** What `from` knows of those whom neither reaches. */
+  #tellOfAbsent(hearer: SimServer, from: SimServer): void {
+    for (const about of this.servers) {
+      if (about === hearer || about === from || this.reaches(from, about)) continue
+      const length = from.heardLog[about.number]
+      if (length !== undefined) this.#bring(hearer, about, length)
+      const heardMs = from.lastHeardMs[about.number]
+      if (heardMs !== undefined && heardMs > (hearer.lastHeardMs[about.number] ?? Infinity)) this.#tellSilent(hearer, about, heardMs)
     }
   }
 

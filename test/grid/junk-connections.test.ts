@@ -8,7 +8,11 @@ import { stateOf } from "./signed.ts"
 
 const JUNK = 1_000
 /** Garbage as a stranger sends it: noise, and the beginning of what is right. */
-const garbage = [Buffer.alloc(4_096, 0x9b), Buffer.from("GET / HTTP/1.1\r\n\r\n"), Buffer.from("\x13/multistream/1.0.0\n\x14/imagegrid/noise/1\n")]
+const garbage = [
+  Buffer.alloc(4_096, 0x9b),
+  Buffer.from("GET / HTTP/1.1\r\n\r\n"),
+  Buffer.from("\x13/multistream/1.0.0\n\x14/imagegrid/noise/1\n"),
+]
 
 /** Opens all of them, and resolves when each is open or was refused. The server closes them when it likes. */
 async function openJunk(to: Address, from: string, first: Buffer | null): Promise<Set<Socket>> {

@@ -52,8 +52,20 @@ const theirs = setOf([rogue, third], [signed(third, 5, stateOf(1))]).vector()
 const forged = { ...signed(third, 5, stateOf(1)), signature: Buffer.alloc(64) }
 
 for (const [what, said] of [
-  ["a forged document", [{ is: "vector", vector: theirs }, { is: "documents", documents: [forged] }]],
-  ["a document that was not asked for", [{ is: "vector", vector: theirs }, { is: "documents", documents: [signed(rogue, 5, stateOf(1))] }]],
+  [
+    "a forged document",
+    [
+      { is: "vector", vector: theirs },
+      { is: "documents", documents: [forged] },
+    ],
+  ],
+  [
+    "a document that was not asked for",
+    [
+      { is: "vector", vector: theirs },
+      { is: "documents", documents: [signed(rogue, 5, stateOf(1))] },
+    ],
+  ],
   ["bytes that are no message", [Buffer.from("GET / HTTP/1.1")]],
   ["a message that is too long", [Buffer.alloc(1024 * 1024 + 1)]],
   ["a message out of turn", [{ is: "want", wants: [] }]],
@@ -144,7 +156,8 @@ test("hints out of form, or signed by nobody of the roster, are heard by nobody"
   const heard: CatalogHint[] = []
   plane.onCatalogHint((hint) => heard.push(hint))
   await connected()
-  for (const bytes of [Buffer.from("hello"), encode([1, "../etc", 1]), encode([1, cineca, -1]), Buffer.alloc(60_000)]) await node.gossip(bytes)
+  for (const bytes of [Buffer.from("hello"), encode([1, "../etc", 1]), encode([1, cineca, -1]), Buffer.alloc(60_000)])
+    await node.gossip(bytes)
   while (heard.length === 0) {
     await node.gossip(writeHint({ is: "catalog", site: cineca, seq: 7 }))
     await new Promise((resolve) => setImmediate(resolve))
