@@ -103,11 +103,9 @@ export class PlaneDocuments implements FellowDocuments, AsyncDisposable {
         site: home.site,
         signing: home.identity.signing,
         roster: () =>
-          this.#roster().map(({ grid, ...server }) => ({
-            ...server,
-            site: server.site as SiteName,
-            addresses: grid === null ? [] : [grid],
-          })),
+          this.#roster().map(({ memberId, site, signingKeyHex, grid }) => {
+            return { memberId, site: site as SiteName, signingKeyHex, addresses: grid === null ? [] : [grid] }
+          }),
         onRosterChange: (listener) => {
           this.#rosterListeners.add(listener)
           return () => void this.#rosterListeners.delete(listener)

@@ -15,7 +15,7 @@ export type DocumentKind = "state" | `holdings/${string}`
 
 /** In the order by which they are numbered on the wire. */
 export const documentKinds: readonly DocumentKind[] = [
-  ...[..."0123456789abcdef"].map((digit): DocumentKind => `holdings/${digit}`),
+  ..."0123456789abcdef".split("").map((digit): DocumentKind => `holdings/${digit}`),
   "state",
 ]
 const numbers: ReadonlyMap<string, number> = new Map(documentKinds.map((kind, number) => [kind, number]))

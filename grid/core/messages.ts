@@ -52,27 +52,15 @@ export function writeMessage(message: ExchangeMessage): Uint8Array {
 }
 
 function bareMessage(message: ExchangeMessage): unknown {
-  switch (message.is) {
-    case "hello":
-      return [HELLO, message.summary]
-    case "same":
-      return [SAME]
-    case "vector":
-      return [VECTOR, byMember(message.vector, ({ kind, seq, digest }) => [kindNumber(kind), seq, Buffer.from(digest, "hex")])]
-    case "want":
-      return [WANT, byMember(message.wants, ({ kind }) => kindNumber(kind))]
-    case "documents":
-      return [
-        DOCUMENTS,
-        message.documents.map(({ memberId: id, kind, seq, data, signature }) => [
-          Buffer.from(id, "hex"),
-          kindNumber(kind),
-          seq,
-          data,
-          signature,
-        ]),
-      ]
-  }
+  if (message.is === "hello") return [HELLO, message.summary]
+  if (message.is === "same") return [SAME]
+  if (message.is === "vector")
+    return [VECTOR, byMember(message.vector, ({ kind, seq, digest }) => [kindNumber(kind), seq, Buffer.from(digest, "hex")])]
+  if (message.is === "want") return [WANT, byMember(message.wants, ({ kind }) => kindNumber(kind))]
+  const documents = message.documents.map(({ memberId: id, kind, seq, data, signature }) => {
+    return [Buffer.from(id, "hex"), kindNumber(kind), seq, data, signature]
+  })
+  return [DOCUMENTS, documents]
 }
 
 /** Pairs of a member id and what is said of that member. */

@@ -82,7 +82,7 @@ test("a state comes out as it went in, and one out of form is refused", () => {
     { ...state, phase: "gone" },
     { ...state, heldBytes: -1 },
     { ...state, more: 1 },
-    { ...state, doubts: Array(1_001).fill(b.memberId) },
+    { ...state, doubts: Array.from({ length: 1_001 }, () => b.memberId) },
     { ...state, repairing: ["x"] },
   ])
     assert.throws(() => readState(Buffer.from(JSON.stringify(bad))), { code: "PEER_MISBEHAVED" })
@@ -125,7 +125,7 @@ test("who leaves the roster is forgotten, and comes back with nothing", () => {
 
 test("a roster of more than 1,000 servers, or with an id that is not its key's, is a mistake of the caller", () => {
   const signer = { memberId: a.memberId, signingKeyHex: a.signing.publicKeyHex }
-  assert.throws(() => setOf([]).setRoster(Array(1_001).fill(signer)), RangeError)
+  assert.throws(() => setOf([]).setRoster(Array.from({ length: 1_001 }, () => signer)), RangeError)
   assert.throws(() => setOf([]).setRoster([{ ...signer, memberId: b.memberId }]), TypeError)
 })
 

@@ -194,7 +194,9 @@ test("a peer that promises and gives nothing is asked once", async () => {
 test("a peer that asks without end is given up", async () => {
   const set = setOf(servers, [signed(a, 5, stateOf(1))])
   const want: ExchangeMessage = { is: "want", wants: [{ memberId: a.memberId, kind: "state" }] }
-  await assert.rejects(against(set, [{ is: "vector", vector: [] }, ...Array<ExchangeMessage>(100).fill(want)]), { code: "PEER_MISBEHAVED" })
+  await assert.rejects(against(set, [{ is: "vector", vector: [] }, ...Array.from({ length: 100 }, () => want)]), {
+    code: "PEER_MISBEHAVED",
+  })
 })
 
 test("a document that its server replaced during the exchange is no breach: the newer one comes", async () => {

@@ -74,14 +74,14 @@ test("messages out of form are refused", () => {
         ],
       ],
     ],
-    ["too many versions of one server", [2, [[id, Array(18).fill(version)]]]],
-    ["too many servers", [2, Array(1_001).fill([id, []])]],
+    ["too many versions of one server", [2, [[id, Array.from({ length: 18 }, () => version)]]]],
+    ["too many servers", [2, Array.from({ length: 1_001 }, () => [id, []])]],
     ["too many wants", [3, Array.from({ length: 1_000 }, (_, at) => [Buffer.alloc(16, `${at} `), [0, 1]])]],
     ["a document without its signature", [4, [document.slice(0, 4)]]],
     ["a document whose signature is short", [4, [[...document.slice(0, 4), Buffer.alloc(63)]]]],
     ["a document whose data is text", [4, [[id, 16, 5, "data", Buffer.alloc(64)]]]],
     ["a document that is too large", [4, [[id, 0, 5, Buffer.alloc(256 * 1024 + 1), Buffer.alloc(64)]]]],
-    ["too many documents", [4, Array(1_001).fill(document)]],
+    ["too many documents", [4, Array.from({ length: 1_001 }, () => document)]],
     ["a map", { is: "same" }],
   ]
   for (const [what, bare] of bad) assert.throws(() => readMessage(encode(bare)), refused, what)

@@ -55,7 +55,10 @@ test("five servers come together, and word of a newer catalog reaches all others
   for (const plane of planes) plane.onCatalogHint((hint) => heard.push(hint))
   planes[0]?.tellCatalog(cineca, 7)
   await until(planes, () => heard.length === 4)
-  assert.deepEqual(heard, Array(4).fill({ from: identityOf(0).memberId, site: cineca, catalogSeq: 7 }))
+  assert.deepEqual(
+    heard,
+    Array.from({ length: 4 }, () => ({ from: identityOf(0).memberId, site: cineca, catalogSeq: 7 })),
+  )
 })
 
 test("a server that starts anew with a clock that is behind is believed again, and not what it said before", async () => {
