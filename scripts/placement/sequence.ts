@@ -40,6 +40,7 @@ export const GOAL_WITHIN_MS = 4 * HOUR_MS
 const STORM_SHARE_OF_RETURNED = 0.1
 const STORM_SHARE_OF_ALL = 0.005
 const SITES_MAX = 6
+const LIAR_IMAGES_MIN = 30
 /** Copies and sites; as often as they stand here. */
 const PLAIN_GOALS: readonly Goal[] = (
   [
@@ -231,7 +232,8 @@ class Sequence {
         return server.full ? "disk full" : "room again"
       }
       if (die < 73) {
-        if (roster.some((other) => other.slanders.length > 0)) continue
+        // A single copy is found by chance alone, which takes as many minutes as a server holds images: longer than is waited for here.
+        if (server.claimed.size < LIAR_IMAGES_MIN || roster.some((other) => other.slanders.length > 0)) continue
         world.lie(server, 10 + world.random.below(90))
         world.slander(
           server,
