@@ -11,14 +11,14 @@ import { Allowance } from "./core/allowance.ts"
 import type { End } from "./core/connection-choice.ts"
 import { SERVERS_MAX, type DocumentSet, type Visible } from "./core/document-set.ts"
 import { nextSeq, signDocument, type DocumentKind, type ServerDocument } from "./core/documents.ts"
-import { readHint, writeHint, type Hint } from "./core/messages.ts"
+import { readHint, writeHint } from "./core/messages.ts"
 import { answerExchange, EXCHANGE_TIMEOUT_MS, openExchange, type Channel } from "./exchange.ts"
 import type { PlaneNode } from "./libp2p/plane-node.ts"
 
 /** Between two exchanges that nothing asked for. */
 const ROUND_MIN_MS = 15_000
 const ROUND_MAX_MS = 60_000
-/** Of one's own hints of one kind: several changes become one hint. */
+/** Of one's own hints: several changes become one. */
 const HINT_PAUSE_MS = 1_000
 const HINT_DELAY_MS = 50
 /** Those who heard one hint do not all ask in the same moment. */
@@ -85,8 +85,6 @@ export type PlanePeer = {
 
 /** `down`: `lastHeardMs` is when the last bytes came, which may be some seconds ago. */
 export type PeerEvent = { readonly memberId: MemberId } & ({ readonly is: "up" } | { readonly is: "down"; readonly lastHeardMs: number })
-/** A server says where a site's newest catalog stands. Not proven by anything. */
-export type CatalogHint = { readonly from: MemberId; readonly site: SiteName; readonly catalogSeq: number }
 
 type Exchange = { again: boolean }
 
@@ -99,15 +97,13 @@ export class Plane implements AsyncDisposable {
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #documentListeners = new Set<(document: ServerDocument) => void>()
   readonly #peerListeners = new Set<(event: PeerEvent) => void>()
-  readonly #hintListeners = new Set<(hint: CatalogHint) => void>()
   /** What this server says of itself. */
   readonly #own = new Map<DocumentKind, Uint8Array>()
   /** Exchanges that this end has open. */
   readonly #exchanges = new Map<MemberId, Exchange>()
   readonly #allowances = new Map<string, Allowance>()
-  /** Hints that wait to be told, by what they are about. */
-  readonly #hints = new Map<string, Hint>()
-  readonly #hintedAtMs = new Map<string, number>()
+  #hintIsDue = false
+  #hintedAtMs = -Infinity
   #servers: ReadonlyMap<MemberId, PlaneServer> = new Map()
   #node: PlaneNode | null = null
   #unsubscribe: (() => void) | null = null
@@ -169,11 +165,6 @@ export class Plane implements AsyncDisposable {
     this.#signOwn(kind)
   }
 
-  /** Tells the others that there is a newer catalog of this site. */
-  tellCatalog(site: SiteName, catalogSeq: number): void {
-    this.#tellSoon(`catalog ${site}`, { is: "catalog", site, seq: catalogSeq })
-  }
-
   /** Calls `listener` with each newer document of another server, once it is in `documents`. Returns how to stop. */
   onDocument(listener: (document: ServerDocument) => void): () => void {
     this.#documentListeners.add(listener)
@@ -183,11 +174,6 @@ export class Plane implements AsyncDisposable {
   onPeer(listener: (event: PeerEvent) => void): () => void {
     this.#peerListeners.add(listener)
     return () => this.#peerListeners.delete(listener)
-  }
-
-  onCatalogHint(listener: (hint: CatalogHint) => void): () => void {
-    this.#hintListeners.add(listener)
-    return () => this.#hintListeners.delete(listener)
   }
 
   async close(): Promise<void> {
@@ -237,7 +223,7 @@ export class Plane implements AsyncDisposable {
     const document = signDocument({ memberId, kind, seq: nextSeq(held?.seq ?? null, clock.nowMs()), data }, signing)
     const taking = documents.take(document)
     if (taking !== "taken") throw new TypeError(`the own document ${kind} is ${taking}`)
-    this.#tellSoon("documents", { is: "documents", seq: documents.newestSeqOf(memberId) })
+    this.#hintSoon()
   }
 
   #up(memberId: MemberId, dialledBy: End): void {
@@ -318,35 +304,31 @@ export class Plane implements AsyncDisposable {
       return "keep"
     }
     if (!this.#allows(`hints of ${author}`, HINTS_OF_AUTHOR)) return "keep"
-    let hint: Hint
+    let seq: number
     try {
-      hint = readHint(bytes)
+      seq = readHint(bytes)
     } catch (error) {
       this.#parts.log.debug({ memberId: author, reason: reasonOf(error) }, "hint out of form")
       return "keep"
     }
-    if (hint.is === "catalog") {
-      for (const listener of this.#hintListeners) listener({ from: author, site: hint.site, catalogSeq: hint.seq })
-    } else if (hint.seq > this.#parts.documents.newestSeqOf(author) && this.#visibleTo(author)(author)) {
+    if (seq > this.#parts.documents.newestSeqOf(author) && this.#visibleTo(author)(author)) {
       const source = this.#open.isConnected(author) ? author : via
       this.#later(LOOK_SPREAD_MS * this.#random(), () => this.#exchange(source))
     }
     return "pass on"
   }
 
-  /** Tells the newest of what waits under `about`, and no more often than once in a while. */
-  #tellSoon(about: string, hint: Hint): void {
-    const isWaiting = this.#hints.has(about)
-    this.#hints.set(about, hint)
-    if (isWaiting) return
-    const sinceMs = this.#nowMs() - (this.#hintedAtMs.get(about) ?? -Infinity)
-    this.#later(Math.max(HINT_DELAY_MS, HINT_PAUSE_MS - sinceMs), () => {
-      const newest = this.#hints.get(about) ?? hint
-      this.#hints.delete(about)
-      this.#hintedAtMs.set(about, this.#nowMs())
+  /** Tells the others that there is something new, no more often than once in a while. */
+  #hintSoon(): void {
+    if (this.#hintIsDue) return
+    this.#hintIsDue = true
+    this.#later(Math.max(HINT_DELAY_MS, HINT_PAUSE_MS - (this.#nowMs() - this.#hintedAtMs)), () => {
+      this.#hintIsDue = false
+      this.#hintedAtMs = this.#nowMs()
+      const { documents, memberId, log } = this.#parts
       this.#open
-        .gossip(writeHint(newest))
-        .catch((error: unknown) => this.#parts.log.debug({ reason: reasonOf(error) }, "hint was not told"))
+        .gossip(writeHint(documents.newestSeqOf(memberId)))
+        .catch((error: unknown) => log.debug({ reason: reasonOf(error) }, "hint was not told"))
     })
   }
 

@@ -4,7 +4,7 @@
  */
 import { decode, encode } from "cborg"
 import { GridError, reasonOf } from "#core/errors.ts"
-import { memberId, siteName, type MemberId, type SiteName } from "#core/identifiers.ts"
+import { memberId, type MemberId } from "#core/identifiers.ts"
 import { documentKinds, DATA_BYTES_MAX, kindNumber, SIGNATURE_BYTES, type DocumentKind, type ServerDocument } from "./documents.ts"
 import { DIGEST_PREFIX_BYTES, ENTRIES_MAX, SERVERS_MAX, type VersionEntry, type VersionVector } from "./document-set.ts"
 
@@ -14,7 +14,7 @@ export const BATCH_BYTES_MAX = 768 * 1024
 export const BATCH_DOCUMENTS_MAX = 1_000
 /** Of any message. */
 export const MESSAGE_BYTES_MAX = 1024 * 1024
-export const HINT_BYTES_MAX = 256
+export const HINT_BYTES_MAX = 16
 
 /** One document that is asked for. */
 export type Want = Pick<VersionEntry, "memberId" | "kind">
@@ -28,13 +28,6 @@ export type ExchangeMessage =
   /** An empty one ends the asking. */
   | { readonly is: "want"; readonly wants: readonly Want[] }
   | { readonly is: "documents"; readonly documents: readonly ServerDocument[] }
-
-/** What is gossiped, never trusted further than to go and look. */
-export type Hint =
-  /** The greatest `seq` of the sender's own documents. */
-  | { readonly is: "documents"; readonly seq: number }
-  /** The place of a site's newest catalog in the order of its catalogs. */
-  | { readonly is: "catalog"; readonly site: SiteName; readonly seq: number }
 
 const HELLO = 0
 const SAME = 1
@@ -123,17 +116,15 @@ function readDocument(bare: unknown): ServerDocument {
   }
 }
 
-export function writeHint(hint: Hint): Uint8Array {
-  return encode(hint.is === "documents" ? [0, hint.seq] : [1, hint.site, hint.seq])
+/** What is gossiped: the greatest `seq` of the sender's own documents. Never trusted further than to go and look. */
+export function writeHint(seq: number): Uint8Array {
+  return encode([seq])
 }
 
-/** @throws {GridError} PEER_MISBEHAVED, NAME_INVALID */
-export function readHint(bytes: Uint8Array): Hint {
-  const parts = list(read(bytes, HINT_BYTES_MAX), 3)
-  const [kind, first, second] = parts
-  if (kind === 0 && parts.length === 2) return { is: "documents", seq: whole(first) }
-  if (kind === 1 && parts.length === 3 && typeof first === "string") return { is: "catalog", site: siteName(first), seq: whole(second) }
-  return refuse("a hint out of form")
+/** @throws {GridError} PEER_MISBEHAVED */
+export function readHint(bytes: Uint8Array): number {
+  const [seq] = tuple(read(bytes, HINT_BYTES_MAX), 1)
+  return whole(seq)
 }
 
 function read(bytes: Uint8Array, maxBytes: number): unknown {

@@ -3,9 +3,8 @@ import { test } from "node:test"
 import { encode } from "cborg"
 import fc from "fast-check"
 import { GridError } from "#core/errors.ts"
-import { siteName } from "#core/identifiers.ts"
 import { documentKinds } from "#grid/core/documents.ts"
-import { readHint, readMessage, writeHint, writeMessage, type ExchangeMessage, type Hint } from "#grid/core/messages.ts"
+import { readHint, readMessage, writeHint, writeMessage, type ExchangeMessage } from "#grid/core/messages.ts"
 import { identityOf } from "./planes.ts"
 import { setOf, signed, stateOf } from "./signed.ts"
 
@@ -32,7 +31,7 @@ test("the bytes of a message are those of docs/protocol.md", () => {
   const want: ExchangeMessage = { is: "want", wants: [{ memberId: a.memberId, kind: "state" }] }
   assert.equal(Buffer.from(writeMessage(want)).toString("hex"), `8203818250${a.memberId}8110`)
   assert.equal(Buffer.from(writeMessage({ is: "same" })).toString("hex"), "8101")
-  assert.equal(Buffer.from(writeHint({ is: "documents", seq: 5 })).toString("hex"), "820005")
+  assert.equal(Buffer.from(writeHint(5)).toString("hex"), "8105")
 })
 
 test("a vector of a full grid fits into a message", () => {
@@ -123,12 +122,8 @@ test("any bytes give a message or a refusal, and end", () => {
 })
 
 test("hints come out as they went in, and those out of form are refused", () => {
-  const hints: Hint[] = [
-    { is: "documents", seq: Date.now() },
-    { is: "catalog", site: siteName("cineca"), seq: 2 ** 40 },
-  ]
-  for (const hint of hints) assert.deepEqual(readHint(writeHint(hint)), hint)
-  for (const bad of [[], [0], [0, -1], [0, 1, 2], [1, "cineca"], [1, "../etc", 1], [1, "cineca", "1"], [2, 1], [1, "cineca", 1, 1]])
+  for (const seq of [0, Date.now(), Number.MAX_SAFE_INTEGER]) assert.equal(readHint(writeHint(seq)), seq)
+  for (const bad of [[], 1, [-1], ["1"], [1, 2], [[1]], [2 ** 60]])
     assert.throws(() => readHint(encode(bad)), GridError, JSON.stringify(bad))
-  assert.throws(() => readHint(encode([1, "a".repeat(300), 1])), refused)
+  assert.throws(() => readHint(encode(["a".repeat(300)])), refused)
 })

@@ -89,7 +89,7 @@ export async function until(planes: readonly Plane[], holds: () => boolean): Pro
   const look = () => {
     if (holds()) resolve(null)
   }
-  const stops = planes.flatMap((plane) => [plane.onDocument(look), plane.onPeer(look), plane.onCatalogHint(look)])
+  const stops = planes.flatMap((plane) => [plane.onDocument(look), plane.onPeer(look)])
   look()
   await promise
   for (const stop of stops) stop()
