@@ -516,7 +516,11 @@ export const commands: readonly CommandSpec[] = [
     arguments: [image],
     options: [
       { ...target, description: "the directory to deploy to: missing, empty, or left by a deploy that was cut off" },
-      { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
+      {
+        flags: "--stage <DIR>",
+        description:
+          "keep the sealed bytes here, else in /dev/shm, /tmp or beside the target; none keeps a window of them in memory, and can't seed after",
+      },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
       { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
       { flags: "--no-devices", description: "refuse an image that holds character or block devices" },
@@ -525,8 +529,10 @@ export const commands: readonly CommandSpec[] = [
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
       "imagegrid deploy debian:2026.11 --home /var/lib/imagegrid --target /mnt --seed-until forever",
+      "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt --stage none",
     ],
-    exitNotes: "A run that was cut off at any moment is continued by the same command.",
+    exitNotes:
+      "A run that was cut off at any moment is continued by the same command; with --stage none it begins again, and empties the target first.",
     home: "needed",
     load: () => import("./commands/deploy.ts"),
   },

@@ -22,11 +22,13 @@ import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
+import { WindowLayerStore } from "#store/window-layer-store.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { requireCurrentPublisher } from "#trust/catalog.ts"
 import { requireImageIdentity } from "./open-image.ts"
 import { seedUntil } from "./seed-until.ts"
+import { forgetStage, leftWithNothingToSeed, NO_STAGE } from "./without-stage.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
 
 export type DeployPhase = "download" | "unpack" | "verify" | "seed"
@@ -38,7 +40,8 @@ export type DeployEvent =
       readonly version: string
       readonly sealedBytes: number
       readonly contentBytes: number
-      readonly stage: string
+      /** Null where nothing is staged. */
+      readonly stage: string | null
     }
   /** `heldBytes`: in whole pieces that an earlier run verified and made durable; they are not fetched again. */
   | { readonly event: "download-started"; readonly atMs: number; readonly heldBytes: number }
@@ -68,6 +71,8 @@ export type DeployOptions = {
   readonly query: ImageQuery
   readonly target: string
   readonly stage: string | null
+  /** What is kept of the sealed bytes: all of them, staged, or no more than a window in memory. All, if this is left out. */
+  readonly keep?: "all" | "window"
   readonly seedUntil: SeedUntil
   readonly usefulness: UsefulnessRule
   /** Devices are made if this is left out. */
@@ -100,7 +105,8 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       `${formatImageRef(refOf(manifest))} needs root to unpack (${needs.why ?? "owners"}); run the same command as root`,
     )
 
-  const store = await LayerStore.open(target.record.stage)
+  const windowed = options.keep === "window"
+  const store = windowed ? new WindowLayerStore() : await LayerStore.open(target.record.stage)
   try {
     emit({
       event: "resolved",
@@ -109,7 +115,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       version: manifest.version,
       sealedBytes: full.sealedBytes,
       contentBytes: full.contentBytes,
-      stage: target.record.stage,
+      stage: windowed ? null : target.record.stage,
     })
     const session = await patiently(parts, () => openLayerSession(member, { manifest, layer: full }, store, signal))
     // Nothing came yet: a session takes its first piece when this function waits next.
@@ -125,19 +131,23 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     emit({ event: "good", atMs: member.clock.nowMs(), entries })
     await session.pieces.sync()
     const sinceMs = member.clock.nowMs()
-    const left = await seedUntil(parts, [session], { until: options.seedUntil, rule: options.usefulness, sinceMs })
+    const left = windowed
+      ? leftWithNothingToSeed(session)
+      : await seedUntil(parts, [session], { until: options.seedUntil, rule: options.usefulness, sinceMs })
     await session.close()
     emit({ event: "left", atMs: member.clock.nowMs(), ...left })
     if (options.seedUntil === "useful" && !signal.aborted) await store.remove(full.infohash)
     return good
   } catch (error) {
-    if (signal.aborted && !(error instanceof GridError && error.code === "TREE_DIFFERS"))
-      throw new GridError("INTERRUPTED", "the target is not good yet; the same command goes on with what is staged", { cause: error })
+    if (signal.aborted && !(error instanceof GridError && error.code === "TREE_DIFFERS")) {
+      const how = windowed ? "begins again, since nothing is staged" : "goes on with what is staged"
+      throw new GridError("INTERRUPTED", `the target is not good yet; the same command ${how}`, { cause: error })
+    }
     throw error
   } finally {
     await member.swarm.session(full.infohash)?.close()
     await store.close()
-    if (options.seedUntil === "useful" && (await store.infohashes()).length === 0 && options.stage === null)
+    if (!windowed && options.seedUntil === "useful" && (await store.infohashes()).length === 0 && options.stage === null)
       await rm(target.record.stage, { recursive: true, force: true })
   }
 }
@@ -170,8 +180,13 @@ async function claimTarget(
   }
   const full = layerOf(manifest, "full")
   const begun =
-    ours && earlier.fullInfohash === full.infohash && (options.stage === null || dirname(earlier.stage) === resolve(options.stage))
-  const stage = begun ? earlier.stage : await stageFor(parts, full, wanted, options.stage)
+    ours &&
+    earlier.stage !== NO_STAGE &&
+    earlier.fullInfohash === full.infohash &&
+    (options.stage === null || dirname(earlier.stage) === resolve(options.stage))
+  const windowed = options.keep === "window"
+  if (windowed && begun) await forgetStage(earlier.stage, full)
+  const stage = windowed ? NO_STAGE : begun ? earlier.stage : await stageFor(parts, full, wanted, options.stage)
   if (before.kind === "missing") await mkdir(wanted, { recursive: true })
   const { device, inode } = await inspectTarget(wanted)
   const record: DeploymentRecord = {
@@ -231,7 +246,7 @@ async function downloadAndUnpack(
   const report = () => {
     const now = session.statistics()
     if (!downloaded) {
-      const bytes = Math.min(full.sealedBytes, now.heldPieces * session.torrent.pieceBytes)
+      const bytes = Math.min(full.sealedBytes, now.hadPieces * session.torrent.pieceBytes)
       emit({ event: "progress", phase: "download", bytes, totalBytes: full.sealedBytes, bytesPerSecond: now.downloadBytesPerSecond })
       return
     }

@@ -23,6 +23,7 @@ const DeploymentRecord = Type.Object(
     version: Type.String({ maxLength: 64 }),
     fullInfohash: Hex20,
     indexInfohash: Hex20,
+    /** Empty where nothing is staged. */
     stage: Path,
     state: Type.Union([Type.Literal("unpacking"), Type.Literal("good")]),
     changedAtMs: WholeNumber,

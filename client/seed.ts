@@ -1,12 +1,13 @@
 /** Goes on seeding what this client holds: staged layers and indexes of earlier deployments, and the catalog. */
-import { access } from "node:fs/promises"
 import { GridError } from "#core/errors.ts"
 import { openLayerSession, type ImageLayer } from "#member/layer-session.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { listDeployments } from "./deployment-record.ts"
+import { exists } from "./exists.ts"
 import { seedUntil } from "./seed-until.ts"
 import { defaultUsefulness } from "./usefulness.ts"
+import { NO_STAGE } from "./without-stage.ts"
 
 export type SeedParts = Parameters<typeof seedUntil>[0] & {
   readonly started: (held: { readonly layers: number; readonly sealedBytes: number; readonly passedOver: readonly string[] }) => void
@@ -23,6 +24,7 @@ export async function seedHeld(parts: SeedParts): Promise<{ readonly uploadedByt
   const stores = [member.layers]
   const passedOver: string[] = []
   for (const stage of new Set((await listDeployments(member.home)).map((record) => record.stage))) {
+    if (stage === NO_STAGE) continue
     if (await exists(stage)) stores.push(stack.adopt(await LayerStore.open(stage), (store) => store.close()))
     else passedOver.push(`${stage} is gone`)
   }
@@ -38,18 +40,9 @@ export async function seedHeld(parts: SeedParts): Promise<{ readonly uploadedByt
   if (sessions.length === 0)
     throw new GridError(
       "SEEDERS_MISSING",
-      `nothing whole is held in ${member.home.directory} (${passedOver.join("; ") || "no deployment yet"}); deploy an image first, with --seed-until done to keep its stage`,
+      `nothing whole is held in ${member.home.directory} (${passedOver.join("; ") || "no deployment yet"}); deploy an image first, with --seed-until done to keep its stage (with --stage none there is none)`,
     )
   const sealedBytes = sessions.reduce((sum, session) => sum + session.torrent.contentBytes, 0)
   parts.started({ layers: sessions.length, sealedBytes, passedOver })
   return seedUntil(parts, sessions, { until: "forever", rule: defaultUsefulness, sinceMs: member.clock.nowMs() })
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path)
-    return true
-  } catch {
-    return false
-  }
 }

@@ -3,11 +3,23 @@
  * could be lost by a crash: an implementation makes the bytes durable first and records them after.
  */
 
+/** For a store with room for a part of the torrent: pieces are taken in a window that moves on, and forgotten when it has passed them. */
+export interface PieceWindow {
+  /** How many pieces are taken from the first of the window on, itself among them. */
+  readonly aheadPieces: number
+  /** How many are kept behind it, for others. */
+  readonly behindPieces: number
+  /** From now on the piece is missing, and can be written again. Whoever reads it at this moment gets its bytes. */
+  forget(piece: number): void
+}
+
 export interface PieceStore {
   readonly pieceCount: number
   /** Total bytes of the torrent's content. */
   readonly contentBytes: number
   readonly pieceBytes: number
+  /** Absent where there is room for all pieces. */
+  readonly window?: PieceWindow
 
   /** True once `write` of this piece was accepted: its bytes can be read back in this process. */
   has(piece: number): boolean

@@ -5,7 +5,7 @@ import type { Layer, Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
 import type { Torrent } from "#core/torrent.ts"
-import type { LayerStore } from "#store/layer-store.ts"
+import type { LayerPlace } from "#store/layer-store.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import type { Member } from "./member.ts"
 
@@ -18,7 +18,7 @@ export type ImageLayer = { readonly manifest: Pick<Manifest, "site" | "name">; r
 export async function openLayerSession(
   member: Member,
   { manifest, layer }: ImageLayer,
-  store: LayerStore,
+  store: LayerPlace,
   signal?: AbortSignal,
 ): Promise<TorrentSession> {
   const running = member.swarm.session(layer.infohash)
@@ -40,7 +40,7 @@ export async function openLayerSession(
 async function layerTorrent(
   member: Member,
   layer: Layer,
-  store: LayerStore,
+  store: Pick<LayerPlace, "torrent">,
   peers: readonly Address[],
   signal?: AbortSignal,
 ): Promise<Torrent> {

@@ -8,6 +8,7 @@ import { copyFile, lstat, open, readdir, rename, rm, unlink } from "node:fs/prom
 import { dirname, join } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import { infohash as checkedInfohash, type Infohash } from "#core/identifiers.ts"
+import type { PieceStore } from "#core/piece-store.ts"
 import { INFO_BYTES_MAX, parseTorrent, type Torrent } from "#core/torrent.ts"
 import { deadTemporaries, readBounded, syncDirectory, temporaryName, writeFileDurably } from "./atomic-file.ts"
 import { diskFull, isDiskFull } from "./disk-full.ts"
@@ -20,7 +21,16 @@ import { PieceSet } from "./piece-set.ts"
 const IDLE_FILES_MAX = 128
 const INFOHASH = /^[0-9a-f]{40}$/
 
-export class LayerStore implements AsyncDisposable {
+/** What a download needs of where its layers go: to disk, or through a window in memory (window-layer-store.ts). */
+export type LayerPlace = {
+  torrent(infohash: Infohash): Promise<Torrent | null>
+  pieces(torrent: Torrent): Promise<PieceStore>
+  infohashes(): Promise<Infohash[]>
+  remove(infohash: Infohash): Promise<void>
+  close(): Promise<void>
+}
+
+export class LayerStore implements AsyncDisposable, LayerPlace {
   readonly directory: string
   readonly #handles = new HandlePool({ idleMax: IDLE_FILES_MAX })
   /** The last opening of each infohash's piece store; each begins when the one before has settled. */

@@ -56,6 +56,15 @@ export class PieceSet {
     this.#count += 1
     return true
   }
+
+  /** True when the piece was there before. */
+  delete(piece: number): boolean {
+    if (!this.has(piece)) return false
+    const at = piece >> 3
+    this.#bits[at] = (this.#bits[at] ?? 0) & ~(0x80 >> (piece & 7))
+    this.#count -= 1
+    return true
+  }
 }
 
 /** Bytes of the pieces that are held: the last piece of a torrent may be short. */

@@ -1,4 +1,4 @@
-/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9), peer exchange (BEP 11) and news, between values and bytes. */
+/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9), peer exchange (BEP 11), pieces forgotten (BEP 54) and news, between values and bytes. */
 import bencode from "bencode"
 import type { Address } from "#core/address.ts"
 import { GridError } from "#core/errors.ts"
@@ -10,6 +10,7 @@ export const EXTENDED_HANDSHAKE = 0
 export const PEER_EXCHANGE = 1
 export const METADATA = 2
 export const NEWS = 3
+export const DONT_HAVE = 4
 
 /** Bytes of one part of the metadata (BEP 9). */
 export const METADATA_PART_BYTES = 16 * 1024
@@ -17,11 +18,12 @@ export const METADATA_PART_BYTES = 16 * 1024
 /** A numbered torrent that a member tells its peers of; what it means is the business of the swarm's owner. */
 export type News = { readonly seq: number; readonly infohash: Infohash }
 
-/** What the other end takes: `peerExchange`, `metadata` and `news` are the numbers to send under, null where it takes none. */
+/** What the other end takes: `peerExchange`, `metadata`, `news` and `dontHave` are the numbers to send under, null where it takes none. */
 export type Introduction = {
   readonly peerExchange: number | null
   readonly metadata: number | null
   readonly news: number | null
+  readonly dontHave: number | null
   readonly metadataBytes: number | null
   /** Where it listens (BEP 10 `p`). */
   readonly listenPort: number | null
@@ -39,7 +41,7 @@ export function encodeIntroduction(own: {
 }): Buffer {
   return Buffer.from(
     bencode.encode({
-      m: { ig_catalog: NEWS, ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
+      m: { ig_catalog: NEWS, lt_donthave: DONT_HAVE, ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
       ...(own.metadataBytes === null ? {} : { metadata_size: own.metadataBytes }),
       p: own.listenPort,
       reqq: own.requestQueueLimit,
@@ -57,6 +59,7 @@ export function decodeIntroduction(payload: Buffer): Introduction {
     peerExchange: wholeNumber(ids.get("ut_pex"), 1, 255),
     metadata: wholeNumber(ids.get("ut_metadata"), 1, 255),
     news: wholeNumber(ids.get("ig_catalog"), 1, 255),
+    dontHave: wholeNumber(ids.get("lt_donthave"), 1, 255),
     metadataBytes: wholeNumber(fields.get("metadata_size"), 1, Number.MAX_SAFE_INTEGER),
     listenPort: wholeNumber(fields.get("p"), 1, 65_535),
     requestQueueLimit: wholeNumber(fields.get("reqq"), 1, 65_535) ?? 250,
@@ -125,6 +128,19 @@ export function decodeNews(payload: Buffer): News {
   const ih = fields.get("ih")
   if (seq === null || !Buffer.isBuffer(ih) || ih.length !== 20 || end !== payload.length) refuse("news out of form")
   return { seq, infohash: infohash(ih.toString("hex")) }
+}
+
+/** The number of a piece that is held no more (BEP 54). */
+export function encodeDontHave(piece: number): Buffer {
+  const payload = Buffer.alloc(4)
+  payload.writeUInt32BE(piece)
+  return payload
+}
+
+/** @throws {GridError} PEER_MISBEHAVED */
+export function decodeDontHave(payload: Buffer): number {
+  if (payload.length !== 4) refuse(`word of a forgotten piece in ${payload.length} bytes`)
+  return payload.readUInt32BE()
 }
 
 /** IPv4 alone has a compact form here; other addresses are left out. */

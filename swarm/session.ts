@@ -16,9 +16,12 @@ import type { Random } from "./core/random.ts"
 import { WindowedRate } from "./core/rate.ts"
 import { TorrentCore } from "./core/torrent-core.ts"
 import {
+  decodeDontHave,
   decodeIntroduction,
   decodeNews,
   decodePeerExchange,
+  DONT_HAVE,
+  encodeDontHave,
   encodeIntroduction,
   encodeNews,
   encodePeerExchange,
@@ -34,7 +37,7 @@ import type { SwarmLog } from "./log.ts"
 import { MetadataService } from "./metadata-service.ts"
 import { NewsAllowance } from "./news-allowance.ts"
 import { PieceAssembly } from "./piece-assembly.ts"
-import type { UploadFrames } from "./upload-frames.ts"
+import type { UploadFrame, UploadFrames } from "./upload-frames.ts"
 import type { UploadLimit } from "./upload-limit.ts"
 import type { BlockSlices, WireMessage } from "./wire.ts"
 
@@ -67,7 +70,10 @@ export type SessionParts = {
 export type HeardNews = News & { readonly memberId: string; readonly address: Address | null }
 
 export type SessionStatistics = {
+  /** Can be given to others. */
   readonly heldPieces: number
+  /** Came and were verified, or were held before: what is not needed any more. More than `heldPieces` where pieces are forgotten. */
+  readonly hadPieces: number
   readonly pieceCount: number
   readonly downloadedBytes: number
   readonly uploadedBytes: number
@@ -123,7 +129,10 @@ export class TorrentSession {
     const held = new Bitfield(torrent.pieceCount)
     for (let piece = 0; piece < torrent.pieceCount; piece += 1) if (pieces.has(piece)) held.set(piece)
     const nowMs = parts.nowMs()
-    this.#core = new TorrentCore({ shape: torrent, held, random: parts.random, nowMs }, { peers: parts.maxPeers })
+    this.#core = new TorrentCore(
+      { shape: torrent, held, random: parts.random, nowMs, window: pieces.window ?? null },
+      { peers: parts.maxPeers },
+    )
     this.#assembly = new PieceAssembly(torrent)
     this.#downloadRate = new WindowedRate(nowMs)
     this.#uploadRate = new WindowedRate(nowMs)
@@ -139,6 +148,7 @@ export class TorrentSession {
     return {
       ...this.#core.statistics,
       heldPieces: this.#core.held.count,
+      hadPieces: this.#core.had.count,
       pieceCount: this.torrent.pieceCount,
       downloadBytesPerSecond: this.#downloadRate.bytesPerSecond(nowMs),
       uploadBytesPerSecond: this.#uploadRate.bytesPerSecond(nowMs),
@@ -150,18 +160,20 @@ export class TorrentSession {
   /**
    * Resolves when the piece can be read from the store.
    * @throws {GridError} PIECE_OUT_OF_RANGE, or what the store refused a piece with (DISK_FULL, STATE_DAMAGED)
+   * @throws {RangeError} when the piece was forgotten, and will not come again
    * @throws the signal's reason; an Error when the session is closed first
    */
   async whenHeld(piece: number, signal?: AbortSignal): Promise<void> {
     const index = pieceIndex(piece, this.torrent.pieceCount)
     if (this.#core.held.has(index)) return
+    if (this.#core.had.has(index)) throw new RangeError(`piece ${piece} was forgotten: the window has passed it`)
     const waiters = this.#pieceWaiters.get(index) ?? new Set()
     this.#pieceWaiters.set(index, waiters)
     await this.#wait(waiters, signal)
   }
 
   /**
-   * Resolves when every piece can be read from the store.
+   * Resolves when every piece is held, or was, in a store that forgets.
    * @throws as `whenHeld`
    */
   async whenComplete(signal?: AbortSignal): Promise<void> {
@@ -169,7 +181,8 @@ export class TorrentSession {
   }
 
   /**
-   * Pieces from this one on are wanted first: the next few before all others, the rarest of a wide window after.
+   * Pieces from this one on are wanted first: the next few before all others, the rarest of a wide window after. A store that has room for a window
+   * alone takes no others, and forgets those that the window has passed: who reads in order moves it on, and none of what is behind comes again.
    * @throws {GridError} PIECE_OUT_OF_RANGE
    */
   moveWindow(firstPiece: number): void {
@@ -298,6 +311,7 @@ export class TorrentSession {
     if (id === PEER_EXCHANGE)
       return this.#dispatch({ kind: "addresses", from: link.number, given: false, addresses: decodePeerExchange(payload) })
     if (id === NEWS) return this.#takeNews(link, payload)
+    if (id === DONT_HAVE) return this.#dispatch({ kind: "dont-have", peer: link.number, piece: decodeDontHave(payload) })
     if (id !== EXTENDED_HANDSHAKE) throw new GridError("PEER_MISBEHAVED", `extended message ${id}, which was not offered`)
     if (link.introduction !== null) throw new GridError("PEER_MISBEHAVED", "introduced itself twice")
     const introduction = decodeIntroduction(payload)
@@ -307,6 +321,7 @@ export class TorrentSession {
       peer: link.number,
       listen: listenAddressOf(link),
       exchangesPeers: introduction.peerExchange !== null,
+      takesDontHave: introduction.dontHave !== null,
       requestQueueLimit: introduction.requestQueueLimit,
     })
     const news = this.#parts.news()
@@ -367,6 +382,15 @@ export class TorrentSession {
       case "drop-piece":
         this.#assembly.drop(effect.piece)
         return
+      case "forget-piece":
+        this.pieces.window?.forget(effect.piece)
+        return
+      case "dont-have": {
+        const link = this.#links.get(effect.peer)
+        const id = link?.introduction?.dontHave ?? null
+        if (link !== undefined && id !== null) link.connection.sendExtended(id, encodeDontHave(effect.piece))
+        return
+      }
       case "exchange-peers": {
         const link = this.#links.get(effect.peer)
         const id = link?.introduction?.peerExchange ?? null
@@ -405,25 +429,50 @@ export class TorrentSession {
   }
 
   async #upload(number: PeerNumber, blocks: readonly BlockSpan[]): Promise<void> {
-    const { frames, uploadLimit } = this.#parts
+    const { uploadLimit } = this.#parts
     const bytes = blocks.reduce((sum, block) => sum + block.length, 0)
     const link = this.#links.get(number)
     if (link === undefined) return
     try {
       if (uploadLimit !== null) await uploadLimit.wait(bytes, this.#closing.signal)
-      for (let sent = 0; sent < blocks.length && this.#links.get(number) === link;) {
-        const frame = await frames.read(this.pieces, blocks.slice(sent))
-        sent += frame.blocks.length
+      let sentBytes = 0
+      for (let rest = blocks; rest.length > 0 && this.#links.get(number) === link;) {
+        const held = this.#refuseForgotten(link, rest)
+        if (held.length === 0) break
+        const frame = await this.#readFrame(held)
+        rest = held.slice(frame?.blocks.length ?? 0)
+        if (frame === null) continue
         await link.connection.upload(frame.bytes)
         frame.giveBack()
+        for (const { length } of frame.blocks) sentBytes += length
       }
       if (this.#links.get(number) !== link) return
-      this.#uploadRate.add(bytes, this.#parts.nowMs())
-      this.#dispatch({ kind: "uploaded", peer: number, bytes })
+      this.#uploadRate.add(sentBytes, this.#parts.nowMs())
+      this.#dispatch({ kind: "uploaded", peer: number, bytes: sentBytes })
     } catch (error) {
       // A store that was closed under us or can't be read: this peer finds the bytes elsewhere.
       this.#parts.log.warn({ infohash: this.torrent.infohash, error: String(error) }, "a piece could not be read")
       link.connection.close()
+    }
+  }
+
+  /** What the window passed while it waited to be sent is refused (BEP 6); returns the rest. */
+  #refuseForgotten(link: Link, blocks: readonly BlockSpan[]): readonly BlockSpan[] {
+    if (this.pieces.window === undefined) return blocks
+    const held: BlockSpan[] = []
+    for (const block of blocks)
+      if (this.#core.held.has(block.piece)) held.push(block)
+      else link.connection.send({ type: "reject", ...block })
+    return held
+  }
+
+  /** Null when a piece was forgotten as it was read. */
+  async #readFrame(blocks: readonly BlockSpan[]): Promise<UploadFrame | null> {
+    try {
+      return await this.#parts.frames.read(this.pieces, blocks)
+    } catch (error) {
+      if (blocks.every(({ piece }) => this.#core.held.has(piece))) throw error
+      return null
     }
   }
 

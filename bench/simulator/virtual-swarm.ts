@@ -359,6 +359,7 @@ export class VirtualSwarm {
           peer: end.number,
           listen: end.other.host.address,
           exchangesPeers: true,
+          takesDontHave: true,
           requestQueueLimit: defaultLimits.requestsQueued,
         })
       case "peer-exchange":

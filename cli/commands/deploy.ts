@@ -25,6 +25,8 @@ type Options = {
  * CPU that a deploy takes, against some 70 MB of memory (docs/performance.md).
  */
 const COUNT_BUFFERS_WITH_THE_HEAP = "--external-memory-accounted-in-global-limit"
+/** A directory of this name is ./none. */
+const NO_STAGE = "none"
 const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
@@ -32,10 +34,14 @@ export default async function run(context: CommandContext, [image]: readonly str
   setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
   const query = imageQuery(image ?? "")
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
+  const windowed = options.stage === NO_STAGE
+  if (windowed && options.seedUntil === "forever")
+    throw new GridError("USAGE", "--seed-until forever needs a stage: with --stage none there is nothing to seed when the image is good")
   const deployment: DeployOptions = {
     query,
     target: options.target,
-    stage: options.stage ?? null,
+    stage: windowed ? null : (options.stage ?? null),
+    keep: windowed ? "window" : "all",
     devices: options.devices === false ? "refuse" : "make",
     seedUntil: seedUntilOf(options.seedUntil ?? "useful"),
     usefulness: {
@@ -53,6 +59,7 @@ export default async function run(context: CommandContext, [image]: readonly str
 
 /** Tells a person, or a program, what happens. */
 function narrator({ output }: CommandContext): (event: DeployEvent) => void {
+  let staged = true
   let phase: keyof typeof phases | null = null
   let progress: ReturnType<typeof output.progress> | null = null
   const finish = () => {
@@ -75,15 +82,21 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
       return
     }
     finish()
+    if (event.event === "resolved") staged = event.stage !== null
     const { event: name, ...fields } = event
     output.event(name, fields)
     if (event.event === "resolved")
-      output.say(`Deploying ${event.name}:${event.version}: ${formatBytes(event.sealedBytes)} to download, staged in ${event.stage}`)
+      output.say(
+        `Deploying ${event.name}:${event.version}: ${formatBytes(event.sealedBytes)} to download, ${event.stage === null ? "with a window of it in memory and nothing staged" : `staged in ${event.stage}`}`,
+      )
     else if (event.event === "downloaded")
       output.say(
         `Downloaded ${formatBytes(event.bytes)}: ${formatBytes(event.fromOrigins)} from servers, ${formatBytes(event.fromClients)} from clients`,
       )
-    else if (event.event === "good") output.say(`Good: ${event.entries} entries verified. Seeding while that is useful; Ctrl-C leaves now.`)
+    else if (event.event === "good")
+      output.say(
+        `Good: ${event.entries} entries verified. ${staged ? "Seeding while that is useful; Ctrl-C leaves now." : "Nothing is staged: this client can't seed the image."}`,
+      )
     else if (event.event === "left") output.say(`Left the swarm (${event.why}); uploaded ${formatBytes(event.uploadedBytes)}`)
     else if (event.event === "waiting") output.warn(event.detail)
   }

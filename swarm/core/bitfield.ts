@@ -54,6 +54,14 @@ export class Bitfield {
     return true
   }
 
+  /** False when the piece was not there. */
+  clear(piece: number): boolean {
+    if (!this.has(piece)) return false
+    this.bytes[piece >> 3] = (this.bytes[piece >> 3] ?? 0) & ~(0x80 >> (piece & 7))
+    this.#count -= 1
+    return true
+  }
+
   /** How many pieces this has that `other` lacks. */
   countBeyond(other: Bitfield): number {
     let count = 0

@@ -1,9 +1,11 @@
 /**
- * The pieces of one torrent. Each is in exactly one state: `missing`, `partial` (begun), `verifying` or `held`; a missing one is in
- * exactly one of two rarity orders, that of the window or that of the rest.
+ * The pieces of one torrent. Each is in exactly one state: `missing`, `partial` (begun), `verifying` or `had`; a missing one is in
+ * exactly one of two rarity orders, that of the window or that of the rest. One that was had is held, but where there is room for a window alone: there
+ * it is forgotten once the window has passed it, and is not asked for before the window has come.
  */
+import type { PieceWindow } from "#core/piece-store.ts"
 import { BLOCK_BYTES, pieceBytesAt, type Torrent } from "#core/torrent.ts"
-import type { Bitfield } from "./bitfield.ts"
+import { Bitfield } from "./bitfield.ts"
 import type { Limits } from "./limits.ts"
 import type { BlockSpan } from "./messages.ts"
 import { PartialPiece } from "./partial-piece.ts"
@@ -17,19 +19,28 @@ export type TorrentShape = Pick<Torrent, "pieceCount" | "pieceBytes" | "contentB
 const MISSING = 0
 const PARTIAL = 1
 const VERIFYING = 2
-const HELD = 3
+const HAD = 3
+
+/** What there is room for; null: for everything. */
+export type WindowSize = Pick<PieceWindow, "aheadPieces" | "behindPieces"> | null
 
 /** Partial pieces looked at for one decision. */
 const PARTIALS_SEEN = 64
 
 export class Board {
   readonly shape: TorrentShape
+  /** What can be given to others. */
   readonly held: Bitfield
+  /** What is not needed any more; the same as `held` where nothing is forgotten. */
+  readonly had: Bitfield
   readonly blockBytes: number
   /** Grows whenever blocks become free that a peer found none of before. */
   version = 0
   /** Pieces given up since this was last emptied: whoever keeps their blocks may forget them. */
   readonly givenUp: number[] = []
+  /** Pieces that are held no more since this was last emptied. */
+  readonly forgotten: number[] = []
+  readonly #size: WindowSize
   readonly #limits: Limits
   readonly #random: Random
   readonly #state: Uint8Array
@@ -50,9 +61,12 @@ export class Board {
   #windowFirst = 0
   #windowEnd: number
   #head = 0
+  #forgottenTo = 0
 
-  constructor(shape: TorrentShape, held: Bitfield, limits: Limits, random: Random) {
+  constructor(shape: TorrentShape, held: Bitfield, limits: Limits, random: Random, size: WindowSize = null) {
     this.shape = shape
+    this.#size = size
+    this.had = size === null ? held : new Bitfield(held.pieceCount, Uint8Array.from(held.bytes))
     this.blockBytes = shape.blockBytes ?? BLOCK_BYTES
     this.held = held
     this.#limits = limits
@@ -63,18 +77,19 @@ export class Board {
     const ordered = held.complete ? 0 : shape.pieceCount
     this.#inWindow = new RarityOrder(ordered)
     this.#beyond = new RarityOrder(ordered)
-    this.#windowEnd = shape.pieceCount
+    this.#windowEnd = size === null ? shape.pieceCount : Math.min(shape.pieceCount, size.aheadPieces)
+    this.#windowed = size !== null
     const missing: number[] = []
     for (let piece = 0; piece < shape.pieceCount; piece += 1) {
-      if (held.has(piece)) this.#state[piece] = HELD
+      if (held.has(piece)) this.#state[piece] = HAD
       else missing.push(piece)
     }
     shuffle(missing, 0, missing.length, random)
-    for (const piece of missing) this.#inWindow.insert(piece, 0)
+    for (const piece of missing) this.#orderOf(piece).insert(piece, 0)
   }
 
   get complete(): boolean {
-    return this.held.complete
+    return this.had.complete
   }
 
   get blocksPerPiece(): number {
@@ -99,13 +114,18 @@ export class Board {
     return this.#state[piece] === MISSING
   }
 
+  /** Missing, and there is room for it. */
+  isWanted(piece: number): boolean {
+    return this.isMissing(piece) && (this.#size === null || this.#isInWindow(piece))
+  }
+
   countOf(piece: number): number {
     return this.#counts[piece] ?? 0
   }
 
-  /** Nothing is left to ask for that nobody is asked for. */
+  /** Nothing is left to ask for that nobody is asked for: where there is room for a window, at this moment. */
   get endGame(): boolean {
-    return this.#inWindow.size === 0 && this.#beyond.size === 0 && this.#open.size === 0
+    return this.#inWindow.size === 0 && (this.#size !== null || this.#beyond.size === 0) && this.#open.size === 0
   }
 
   /** One peer more has the piece. */
@@ -125,9 +145,10 @@ export class Board {
     this.#beyond.lower(piece, count)
   }
 
-  /** Pieces from `first` on go before the others from now. */
+  /** Pieces from `first` on go before the others from now. Where there is room for a window alone it only moves on. */
   moveWindow(first: number): void {
-    const end = Math.min(this.shape.pieceCount, first + this.#limits.windowPieces)
+    if (this.#size !== null && first <= this.#windowFirst) return
+    const end = Math.min(this.shape.pieceCount, first + (this.#size?.aheadPieces ?? this.#limits.windowPieces))
     const changedFrom = this.#windowed ? Math.min(first, this.#windowFirst) : 0
     const changedTo = this.#windowed ? Math.max(end, this.#windowEnd) : this.shape.pieceCount
     this.#windowed = true
@@ -142,6 +163,16 @@ export class Board {
       to.insert(piece, this.countOf(piece))
     }
     this.version += 1
+    for (; this.#forgottenTo < this.#keptFrom; this.#forgottenTo += 1) this.#forget(this.#forgottenTo)
+  }
+
+  /** Pieces before this one are not kept. */
+  get #keptFrom(): number {
+    return this.#size === null ? 0 : this.#windowFirst - this.#size.behindPieces
+  }
+
+  #forget(piece: number): void {
+    if (this.held.clear(piece)) this.forgotten.push(piece)
   }
 
   /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. `guided`: of pieces that it proposed. */
@@ -161,7 +192,7 @@ export class Board {
 
   /**
    * End game: a block that another is asked for and that `peer` is likely to bring sooner, noted as asked of both. One of the
-   * two is withdrawn when the other comes; no block is asked of three.
+   * two is withdrawn when the other comes; no block is asked of three. Before the last window it is for the piece alone that everything waits for.
    */
   takeTwice(peer: PeerState, slowness: (other: number) => number): BlockSpan | null {
     const own = slowness(peer.number)
@@ -169,6 +200,7 @@ export class Board {
     let worstSlowness = own * 1.5
     for (const partial of this.#partials.values()) {
       if (partial.solo !== null || partial.missingCount === 0 || !peer.have.has(partial.piece)) continue
+      if (this.#beyond.size > 0 && partial.piece !== this.#windowFirst) continue
       for (let block = 0; block < partial.blockCount; block += 1) {
         const asked = partial.askedFor(block)
         const only = asked[0]
@@ -216,10 +248,12 @@ export class Board {
   /** The piece is in the store. Returns who sent each block of an earlier, corrupt attempt. */
   stored(piece: number): readonly (string | null)[] | null {
     if (this.#state[piece] !== VERIFYING) return null
-    this.#state[piece] = HELD
+    this.#state[piece] = HAD
     this.#verifyingCount -= 1
     this.#partials.delete(piece)
     this.held.set(piece)
+    this.had.set(piece)
+    if (piece < this.#keptFrom) this.#forget(piece)
     const suppliers = this.#disputed.get(piece) ?? null
     this.#disputed.delete(piece)
     return suppliers
@@ -249,13 +283,13 @@ export class Board {
     this.version += 1
   }
 
-  /** For tests and statistics: how many pieces are in each state. */
+  /** For tests and statistics: how many pieces are in each state, those that were forgotten with those that are held. */
   census(): { missing: number; partial: number; verifying: number; held: number } {
     return {
       missing: this.#inWindow.size + this.#beyond.size,
       partial: this.#partials.size - this.#verifyingCount,
       verifying: this.#verifyingCount,
-      held: this.held.count,
+      held: this.had.count,
     }
   }
 
@@ -306,21 +340,22 @@ export class Board {
     const has = (piece: number) => peer.have.has(piece)
     // What holders of everything are asked for is theirs to choose: else all would fetch the same heads from them.
     if (this.#windowed && !guided) {
-      while (this.#head < this.#windowEnd && this.held.has(this.#head)) this.#head += 1
+      while (this.#head < this.#windowEnd && this.had.has(this.#head)) this.#head += 1
       for (let piece = this.#head, seen = 0; piece < this.#windowEnd && seen < this.#limits.windowHeadPieces; piece += 1) {
-        if (this.held.has(piece)) continue
+        if (this.had.has(piece)) continue
         seen += 1
         if (this.isMissing(piece) && has(piece)) return piece
       }
     }
     while (peer.suggested.length > 0) {
       const piece = peer.suggested.shift()
-      if (piece !== undefined && this.isMissing(piece) && has(piece)) return piece
+      if (piece !== undefined && this.isWanted(piece) && has(piece)) return piece
     }
     if (guided) return null
     // One that downloads is itself counted for what it has: the many that are still the origins' alone need not be looked through.
     const leastCount = peer.have.complete ? 0 : 1
-    return this.#inWindow.rarest(has, this.#random, leastCount) ?? this.#beyond.rarest(has, this.#random, leastCount)
+    const inWindow = this.#inWindow.rarest(has, this.#random, leastCount)
+    return inWindow ?? (this.#size === null ? this.#beyond.rarest(has, this.#random, leastCount) : null)
   }
 
   /** Makes room where pieces were begun that nobody brings any more. */

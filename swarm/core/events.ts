@@ -22,9 +22,13 @@ export type CoreEvent<Block> =
       readonly peer: PeerNumber
       readonly listen: Address | null
       readonly exchangesPeers: boolean
+      /** It takes word of pieces that are held no more (BEP 54). */
+      readonly takesDontHave: boolean
       readonly requestQueueLimit: number
     }
   | { readonly kind: "message"; readonly peer: PeerNumber; readonly message: Message<Block> }
+  /** The peer holds the piece no more (BEP 54). */
+  | { readonly kind: "dont-have"; readonly peer: PeerNumber; readonly piece: number }
   /** The peer broke the protocol below the level of these messages. */
   | { readonly kind: "violated"; readonly peer: PeerNumber; readonly detail: string }
   /** Addresses from a peer (BEP 11), or from elsewhere when `from` is null; `given` ones are dialled before others. */
@@ -64,6 +68,9 @@ export type CoreEffect<Block> =
   | { readonly kind: "verify"; readonly piece: number }
   /** The blocks kept of this piece are given up. */
   | { readonly kind: "drop-piece"; readonly piece: number }
+  /** The piece is held no more, and its room is needed. */
+  | { readonly kind: "forget-piece"; readonly piece: number }
+  | { readonly kind: "dont-have"; readonly peer: PeerNumber; readonly piece: number }
   | { readonly kind: "exchange-peers"; readonly peer: PeerNumber; readonly added: readonly Address[]; readonly dropped: readonly Address[] }
   | { readonly kind: "disconnect"; readonly peer: PeerNumber; readonly reason: DisconnectReason; readonly detail: string }
   /** To be answered with `connected` or `dial-failed`. */

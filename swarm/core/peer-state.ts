@@ -18,6 +18,10 @@ export class PeerState {
   /** Where others can dial it; null until it says so. */
   listen: Address | null = null
   exchangesPeers = false
+  /** It takes word of pieces that we hold no more (BEP 54). */
+  takesDontHave = false
+  /** How many pieces we had forgotten when it connected: what we told it says nothing of those. */
+  readonly forgottenBefore: number
   /** Most requests that the peer takes at a time (`reqq` of BEP 10). */
   requestQueueLimit = 250
 
@@ -30,7 +34,7 @@ export class PeerState {
   chokes = true
   /** We told the peer that we want something. */
   told: "interested" | "not-interested" = "not-interested"
-  /** Pieces that it has and we do not hold. */
+  /** Pieces that it has and we never had. */
   useful = 0
   /** Nothing could be asked of it when the board had this version (Board.version). */
   exhaustedAt = -1
@@ -91,7 +95,13 @@ export class PeerState {
 
   constructor(
     number: PeerNumber,
-    parts: { readonly key: string; readonly role: PeerRole; readonly dialled: Address | null; readonly have: Bitfield },
+    parts: {
+      readonly key: string
+      readonly role: PeerRole
+      readonly dialled: Address | null
+      readonly have: Bitfield
+      readonly forgottenBefore: number
+    },
     tolerance: number,
     nowMs: number,
   ) {
@@ -100,6 +110,7 @@ export class PeerState {
     this.role = parts.role
     this.dialled = parts.dialled
     this.have = parts.have
+    this.forgottenBefore = parts.forgottenBefore
     this.tolerance = tolerance
     this.connectedAtMs = nowMs
     this.lastBlockAtMs = nowMs

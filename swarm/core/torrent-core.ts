@@ -10,7 +10,7 @@ import { GridError } from "#core/errors.ts"
 import { pieceBytesAt } from "#core/torrent.ts"
 import { AddressBook } from "./address-book.ts"
 import { Bitfield } from "./bitfield.ts"
-import { Board, type TorrentShape } from "./board.ts"
+import { Board, type TorrentShape, type WindowSize } from "./board.ts"
 import type { CoreEffect, CoreEvent, DisconnectReason, PeerNumber } from "./events.ts"
 import { defaultLimits, type Limits } from "./limits.ts"
 import type { BlockSpan, ControlMessage, Message } from "./messages.ts"
@@ -22,6 +22,8 @@ import { UploadSlots } from "./upload-slots.ts"
 
 /** How often `tick` is due. */
 export const TICK_MS = 100
+/** A peer that had everything is counted for each of its pieces when it forgets one: as much as so many other messages. */
+const NO_LONGER_COMPLETE_WEIGHT = 50
 /** Members remembered for their offences. */
 const OFFENDERS_MAX = 10_000
 
@@ -53,6 +55,8 @@ export class TorrentCore<Block> {
   readonly #news: { readonly piece: number; readonly told: ReadonlySet<PeerState> }[] = []
   /** Of each piece that is under way: the holders of everything that sent some of it, and wait to hear that it is here. */
   readonly #waitForIt = new Map<number, Set<PeerState>>()
+  /** In the order in which they were. */
+  readonly #forgotten: number[] = []
   readonly #offers: Offers | null
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
@@ -66,13 +70,20 @@ export class TorrentCore<Block> {
   #effects: CoreEffect<Block>[] = []
 
   constructor(
-    parts: { readonly shape: TorrentShape; readonly held: Bitfield; readonly random: Random; readonly nowMs: number },
+    parts: {
+      readonly shape: TorrentShape
+      readonly held: Bitfield
+      readonly random: Random
+      readonly nowMs: number
+      /** Where there is room for a part of the pieces alone. */
+      readonly window?: WindowSize
+    },
     options: Partial<Limits> = {},
   ) {
     this.#limits = { ...defaultLimits, ...options }
     this.#nowMs = parts.nowMs
     this.#random = parts.random
-    this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
+    this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random, parts.window ?? null)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
     this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, origin: parts.held.complete })
@@ -83,6 +94,12 @@ export class TorrentCore<Block> {
     return this.#board.held
   }
 
+  /** What was held at any time, and is not needed again. */
+  get had(): Bitfield {
+    return this.#board.had
+  }
+
+  /** Nothing is missing. Whether everything is held is another question, where pieces are forgotten. */
   get complete(): boolean {
     return this.#board.complete
   }
@@ -131,6 +148,9 @@ export class TorrentCore<Block> {
       case "message":
         this.#message(event.peer, event.message)
         break
+      case "dont-have":
+        this.#message(event.peer, { type: "dont-have", piece: event.piece })
+        break
       case "violated": {
         const peer = this.#peers.get(event.peer)
         if (peer !== undefined) this.#disconnect(peer, "misbehaved", event.detail)
@@ -167,6 +187,7 @@ export class TorrentCore<Block> {
         this.#tick()
         break
     }
+    for (const piece of this.#board.forgotten.splice(0)) this.#forget(piece)
     if (this.#board.givenUp.length > 0) for (const piece of this.#board.givenUp.splice(0)) this.#effects.push({ kind: "drop-piece", piece })
     return this.#effects
   }
@@ -175,7 +196,12 @@ export class TorrentCore<Block> {
 
   #connected(event: CoreEvent<Block> & { kind: "connected" }): void {
     const have = new Bitfield(this.held.pieceCount)
-    const peer = new PeerState(event.peer, { ...event, have }, this.#limits.uselessBurst, this.#nowMs)
+    const peer = new PeerState(
+      event.peer,
+      { ...event, have, forgottenBefore: this.#forgotten.length },
+      this.#limits.uselessBurst,
+      this.#nowMs,
+    )
     this.#peers.set(peer.number, peer)
     if (event.dialled !== null) this.#addresses.connected(event.dialled)
     if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
@@ -201,6 +227,8 @@ export class TorrentCore<Block> {
     if (peer === undefined) return
     peer.listen = event.listen
     peer.exchangesPeers = event.exchangesPeers
+    peer.takesDontHave = event.takesDontHave
+    for (const piece of this.#forgotten.slice(peer.forgottenBefore)) if (!peer.have.has(piece)) this.#tellForgotten(peer, piece)
     peer.requestQueueLimit = Math.max(1, event.requestQueueLimit)
     if (event.listen !== null) {
       this.#addresses.add(event.listen, false, this.#nowMs)
@@ -252,7 +280,7 @@ export class TorrentCore<Block> {
 
   // What peers say.
 
-  #message(number: PeerNumber, message: Message<Block>): void {
+  #message(number: PeerNumber, message: Message<Block> | DontHave): void {
     const peer = this.#peers.get(number)
     if (peer === undefined) return
     peer.lastHeardAtMs = this.#nowMs
@@ -264,7 +292,7 @@ export class TorrentCore<Block> {
     }
   }
 
-  #take(peer: PeerState, message: Message<Block>): void {
+  #take(peer: PeerState, message: Message<Block> | DontHave): void {
     switch (message.type) {
       case "keep-alive":
         return this.#useless(peer, "keep-alives")
@@ -297,6 +325,8 @@ export class TorrentCore<Block> {
         return this.#takeInterest(peer, message.type === "interested")
       case "have":
         return this.#takeHave(peer, message.piece)
+      case "dont-have":
+        return this.#takeDontHave(peer, message.piece)
       case "suggest":
         return this.#takeSuggestion(peer, message.piece)
       case "allowed-fast":
@@ -314,8 +344,8 @@ export class TorrentCore<Block> {
     }
   }
 
-  #useless(peer: PeerState, what: string): void {
-    peer.tolerance -= 1
+  #useless(peer: PeerState, what: string, weight = 1): void {
+    peer.tolerance -= weight
     if (peer.tolerance < 0) throw misbehaved(`too many messages of no use, last of them ${what}`)
   }
 
@@ -333,7 +363,7 @@ export class TorrentCore<Block> {
     if (peer.introducedPieces) throw misbehaved("told its pieces twice")
     peer.introducedPieces = true
     for (let piece = 0; piece < have.pieceCount; piece += 1) if (have.has(piece)) peer.have.set(piece)
-    peer.useful = have.countBeyond(this.held)
+    peer.useful = have.countBeyond(this.had)
     if (this.#parted(peer)) return
     this.#countPieces(peer, (piece) => {
       this.#board.raise(piece)
@@ -357,17 +387,29 @@ export class TorrentCore<Block> {
       this.#offers.spread(piece)
       if (peer.offers.delete(piece)) this.#offer(peer)
     }
-    if (this.held.has(piece)) return
+    if (this.had.has(piece)) return
     peer.useful += 1
     peer.exhaustedAt = -1
     this.#tellInterest(peer)
     this.#refill(peer)
   }
 
+  /** BEP 54. What was asked for of the piece, the peer refuses (BEP 6). */
+  #takeDontHave(peer: PeerState, piece: number): void {
+    this.#requirePiece(piece)
+    this.#useless(peer, "pieces forgotten", peer.have.complete ? NO_LONGER_COMPLETE_WEIGHT : 1)
+    const before = peer.have.complete
+    if (!peer.have.clear(piece)) return
+    if (before) this.#countPieces(peer, (other) => this.#board.raise(other))
+    else this.#board.lower(piece)
+    if (!this.had.has(piece)) peer.useful -= 1
+    this.#tellInterest(peer)
+  }
+
   #takeSuggestion(peer: PeerState, piece: number): void {
     this.#requirePiece(piece)
     if (!peer.have.has(piece)) throw misbehaved("proposed a piece that it lacks")
-    if (!this.#board.isMissing(piece)) return this.#useless(peer, "proposals")
+    if (!this.#board.isWanted(piece)) return this.#useless(peer, "proposals")
     if (peer.suggested.length >= this.#limits.suggestions) {
       peer.suggested.shift()
       this.#useless(peer, "proposals")
@@ -387,7 +429,8 @@ export class TorrentCore<Block> {
     if (peer.withdrawn.delete(id)) return
     if (!peer.asked.has(id)) throw misbehaved("refused what was not asked for")
     this.#release(peer, id)
-    if (!peer.chokes) {
+    // Refused since it was forgotten: there is more to ask for.
+    if (!peer.chokes && peer.have.has(span.piece)) {
       this.#useless(peer, "refusals")
       peer.pausedUntilMs = this.#nowMs + this.#limits.refusedPauseMs
     }
@@ -531,7 +574,11 @@ export class TorrentCore<Block> {
 
   /** A holder of everything ends our turn when it hears that we have the last piece of it (#closeTurn), whoever else sent some of that piece. */
   #owesWord(peer: PeerState, piece: number): void {
-    if (this.held.has(piece)) return this.#send(peer, { type: "have", piece })
+    if (this.had.has(piece)) {
+      this.#send(peer, { type: "have", piece })
+      if (!this.held.has(piece)) this.#tellForgotten(peer, piece)
+      return
+    }
     const waiting = this.#waitForIt.get(piece)
     if (waiting === undefined) this.#waitForIt.set(piece, new Set([peer]))
     else waiting.add(peer)
@@ -548,6 +595,25 @@ export class TorrentCore<Block> {
     const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
     if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
+  }
+
+  /** There is no room for the piece any more. Who asked for it is refused; who lacks it hears of it, so that it asks others. */
+  #forget(piece: number): void {
+    this.#forgotten.push(piece)
+    for (const peer of this.#peers.values()) {
+      if (!peer.have.has(piece)) this.#tellForgotten(peer, piece)
+      if (peer.uploads.length === 0) continue
+      const rest = peer.uploads.filter((span) => span.piece !== piece)
+      for (const span of peer.uploads.splice(0)) if (span.piece === piece) this.#send(peer, { type: "reject", ...span })
+      peer.uploads.push(...rest)
+    }
+    this.#effects.push({ kind: "forget-piece", piece })
+  }
+
+  #tellForgotten(peer: PeerState, piece: number): void {
+    if (!peer.takesDontHave) return
+    peer.lastSentAtMs = this.#nowMs
+    this.#effects.push({ kind: "dont-have", peer: peer.number, piece })
   }
 
   /** Two that have everything stay connected, to pass on addresses, only while there is plenty of room for others. */
@@ -776,7 +842,7 @@ export class TorrentCore<Block> {
     for (const peer of this.#peers.values()) {
       const shares = peer.proposes && proposers > 1
       for (const { piece, told } of this.#news)
-        if (!told.has(peer) && (shares || !peer.have.has(piece))) this.#send(peer, { type: "have", piece })
+        if (!told.has(peer) && this.held.has(piece) && (shares || !peer.have.has(piece))) this.#send(peer, { type: "have", piece })
     }
     this.#news.length = 0
     this.#newsToldAtMs = this.#nowMs
@@ -887,6 +953,8 @@ export class TorrentCore<Block> {
     this.#effects.push({ kind: "send", peer: peer.number, message })
   }
 }
+
+type DontHave = { readonly type: "dont-have"; readonly piece: number }
 
 function misbehaved(detail: string): GridError {
   return new GridError("PEER_MISBEHAVED", detail)

@@ -6,6 +6,7 @@ import type { PieceStore } from "#core/piece-store.ts"
 import type { Torrent } from "#core/torrent.ts"
 import { FilePieceStore } from "#store/file-piece-store.ts"
 import { MemoryPieceStore } from "#store/memory-piece-store.ts"
+import { WindowPieceStore } from "#store/window-piece-store.ts"
 import { contentOf, pieceOf, seededNumbers, temporaryDirectory, torrentOf } from "./torrents.ts"
 
 const PIECE = 16 * 1024
@@ -19,6 +20,8 @@ type MakeStore = (context: TestContext, torrent: Torrent) => Promise<PieceStore>
 
 const stores: Readonly<Record<string, MakeStore>> = {
   MemoryPieceStore: async (_context, of) => new MemoryPieceStore(of),
+  "WindowPieceStore as wide as the torrent": async (_context, of) =>
+    new WindowPieceStore(of, { aheadPieces: of.pieceCount, behindPieces: 0 }),
   FilePieceStore: async (context, of) => FilePieceStore.open(temporaryDirectory(context), of),
   ...(existsSync(SHARED_MEMORY) && {
     "FilePieceStore in memory": async (context, of) => FilePieceStore.open(temporaryDirectory(context, SHARED_MEMORY), of),

@@ -3,9 +3,12 @@ import { test } from "node:test"
 import fc from "fast-check"
 import { GridError } from "#core/errors.ts"
 import {
+  decodeDontHave,
   decodeIntroduction,
   decodeMetadataMessage,
   decodePeerExchange,
+  DONT_HAVE,
+  encodeDontHave,
   encodeIntroduction,
   encodeMetadataMessage,
   encodePeerExchange,
@@ -22,6 +25,7 @@ test("an introduction comes out as it went in", () => {
     peerExchange: PEER_EXCHANGE,
     metadata: METADATA,
     news: NEWS,
+    dontHave: DONT_HAVE,
     metadataBytes: 4000,
     listenPort: 7401,
     requestQueueLimit: 512,
@@ -30,10 +34,16 @@ test("an introduction comes out as it went in", () => {
 
 test("an introduction of a stranger's choosing yields nulls or is refused: names of JavaScript mean nothing in it", () => {
   const plain = decodeIntroduction(Buffer.from("d1:md1:ad8:toStringi1ee9:__proto__i1eee"))
-  assert.deepEqual(plain, { peerExchange: null, metadata: null, news: null, metadataBytes: null, listenPort: null, requestQueueLimit: 250 })
+  const nothing = { peerExchange: null, metadata: null, news: null, dontHave: null, metadataBytes: null, listenPort: null }
+  assert.deepEqual(plain, { ...nothing, requestQueueLimit: 250 })
   assert.equal(decodeIntroduction(Buffer.from("d1:pi70000ee")).listenPort, null)
   assert.equal(decodeIntroduction(Buffer.from("d1:md11:ut_metadatai-3eee")).metadata, null)
   assert.throws(() => decodeIntroduction(Buffer.from("le")), misbehaved)
+})
+
+test("word of a forgotten piece comes out as it went in, and in any other length is refused", () => {
+  for (const piece of [0, 77, 0xffffffff]) assert.equal(decodeDontHave(encodeDontHave(piece)), piece)
+  for (const length of [0, 3, 5]) assert.throws(() => decodeDontHave(Buffer.alloc(length)), misbehaved)
 })
 
 test("metadata messages come out as they went in", () => {

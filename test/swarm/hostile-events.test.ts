@@ -32,6 +32,7 @@ type Deed =
   | { readonly kind: "verdict"; readonly how: "stored" | "corrupt" | "failed" }
   | { readonly kind: "pass"; readonly ms: number }
   | { readonly kind: "window"; readonly piece: number }
+  | { readonly kind: "forget"; readonly peer: number; readonly piece: number }
 const peer = fc.nat(PEERS - 1)
 const deed: fc.Arbitrary<Deed> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("connect" as const), pieces: fc.constantFrom("all", "none") }) },
@@ -47,70 +48,79 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("pass" as const), ms: fc.constantFrom(100, 1_000, 6_000) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("window" as const), piece: fc.nat(PIECES - 1) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("forget" as const), peer, piece: pieceNumber }) },
 )
 
 test("whatever peers do, in whatever order, the core does not throw, and its books balance", () => {
   fc.assert(
-    fc.property(fc.array(deed, { maxLength: 120, size: "max" }), fc.integer(), fc.boolean(), (deeds, seed, holder) => {
-      const bench = new Bench({ pieces: PIECES, seed, ...(holder ? { held: "all" as const } : {}) })
-      const open: number[] = []
-      const verifying: number[] = []
-      const asked = new Map<number, BlockSpan[]>()
-      let next = 1
-      const step = (event: CoreEvent<string>) => {
-        for (const effect of bench.step(event)) {
-          if ("peer" in effect && effect.kind !== "disconnect")
-            assert.ok(open.includes(effect.peer), `${effect.kind} to a peer that is gone`)
-          if (effect.kind === "disconnect") open.splice(open.indexOf(effect.peer), 1)
-          if (effect.kind === "verify") verifying.push(effect.piece)
-          if (effect.kind === "send" && effect.message.type === "request")
-            asked.set(effect.peer, [...(asked.get(effect.peer) ?? []), effect.message])
-        }
-        const { missing, partial, verifying: verified, held } = bench.core.census()
-        assert.equal(missing + partial + verified + held, PIECES)
-        assert.equal(verified, verifying.length)
-        assert.equal(bench.core.peerCount, open.length)
-      }
-      for (const each of deeds) {
-        const number = "peer" in each ? (open[each.peer % Math.max(1, open.length)] ?? 0) : 0
-        if (each.kind === "connect" && open.length < PEERS) {
-          open.push(next)
-          step({ kind: "connected", peer: next, key: `member ${next % 7}`, role: "client", dialled: null })
-          if (open.includes(next))
-            step({ kind: "message", peer: next, message: { type: each.pieces === "all" ? "have-all" : "have-none" } })
-          if (open.includes(next)) step({ kind: "message", peer: next, message: { type: "unchoke" } })
-          next += 1
-        } else if (each.kind === "say") step({ kind: "message", peer: number, message: each.message })
-        else if (each.kind === "answer") {
-          const request = asked.get(number)?.shift()
-          if (request === undefined) continue
-          const { piece, offset: at, length: bytes } = request
-          const answer = { piece, offset: at, length: bytes }
-          step({
-            kind: "message",
-            peer: number,
-            message: each.how === "block" ? { type: "block", ...answer, block: "x" } : { type: "reject", ...answer },
-          })
-        } else if (each.kind === "leave" && open.includes(number)) {
-          open.splice(open.indexOf(number), 1)
-          step({ kind: "gone", peer: number })
-        } else if (each.kind === "verdict") {
-          const piece = verifying.shift()
-          if (piece === undefined) continue
-          if (each.how === "stored") step({ kind: "piece-stored", piece, wrongBlocks: [0, 1, 2, 3, 9] })
-          else step({ kind: each.how === "corrupt" ? "piece-corrupt" : "store-failed", piece })
-        } else if (each.kind === "window") step({ kind: "window", firstPiece: each.piece })
-        else if (each.kind === "pass")
-          for (let passed = 0; passed < each.ms; passed += 100) {
-            bench.nowMs += 100
-            step({ kind: "tick" })
+    fc.property(
+      fc.array(deed, { maxLength: 120, size: "max" }),
+      fc.integer(),
+      fc.constantFrom("leecher", "holder", "window"),
+      (deeds, seed, role) => {
+        const how = { leecher: {}, holder: { held: "all" }, window: { window: { aheadPieces: 2, behindPieces: 1 } } } as const
+        const bench = new Bench({ pieces: PIECES, seed, ...how[role] })
+        const open: number[] = []
+        const verifying: number[] = []
+        const asked = new Map<number, BlockSpan[]>()
+        let next = 1
+        const step = (event: CoreEvent<string>) => {
+          for (const effect of bench.step(event)) {
+            if ("peer" in effect && effect.kind !== "disconnect")
+              assert.ok(open.includes(effect.peer), `${effect.kind} to a peer that is gone`)
+            if (effect.kind === "disconnect") open.splice(open.indexOf(effect.peer), 1)
+            if (effect.kind === "verify") verifying.push(effect.piece)
+            if (effect.kind === "send" && effect.message.type === "request")
+              asked.set(effect.peer, [...(asked.get(effect.peer) ?? []), effect.message])
           }
-      }
-      // Once all are gone, nothing is on its way any more.
-      for (let left = open.shift(); left !== undefined; left = open.shift()) step({ kind: "gone", peer: left })
-      const { inFlight, unchoked } = bench.core.census()
-      assert.deepEqual({ inFlight, unchoked }, { inFlight: 0, unchoked: 0 })
-    }),
+          const { missing, partial, verifying: verified, held } = bench.core.census()
+          assert.equal(missing + partial + verified + held, PIECES)
+          assert.ok(role === "window" ? bench.core.held.count <= 3 : bench.core.held.count === held)
+          assert.equal(verified, verifying.length)
+          assert.equal(bench.core.peerCount, open.length)
+        }
+        for (const each of deeds) {
+          const number = "peer" in each ? (open[each.peer % Math.max(1, open.length)] ?? 0) : 0
+          if (each.kind === "connect" && open.length < PEERS) {
+            open.push(next)
+            step({ kind: "connected", peer: next, key: `member ${next % 7}`, role: "client", dialled: null })
+            if (open.includes(next))
+              step({ kind: "message", peer: next, message: { type: each.pieces === "all" ? "have-all" : "have-none" } })
+            if (open.includes(next)) step({ kind: "message", peer: next, message: { type: "unchoke" } })
+            next += 1
+          } else if (each.kind === "forget") step({ kind: "dont-have", peer: number, piece: each.piece })
+          else if (each.kind === "say") step({ kind: "message", peer: number, message: each.message })
+          else if (each.kind === "answer") {
+            const request = asked.get(number)?.shift()
+            if (request === undefined) continue
+            const { piece, offset: at, length: bytes } = request
+            const answer = { piece, offset: at, length: bytes }
+            step({
+              kind: "message",
+              peer: number,
+              message: each.how === "block" ? { type: "block", ...answer, block: "x" } : { type: "reject", ...answer },
+            })
+          } else if (each.kind === "leave" && open.includes(number)) {
+            open.splice(open.indexOf(number), 1)
+            step({ kind: "gone", peer: number })
+          } else if (each.kind === "verdict") {
+            const piece = verifying.shift()
+            if (piece === undefined) continue
+            if (each.how === "stored") step({ kind: "piece-stored", piece, wrongBlocks: [0, 1, 2, 3, 9] })
+            else step({ kind: each.how === "corrupt" ? "piece-corrupt" : "store-failed", piece })
+          } else if (each.kind === "window") step({ kind: "window", firstPiece: each.piece })
+          else if (each.kind === "pass")
+            for (let passed = 0; passed < each.ms; passed += 100) {
+              bench.nowMs += 100
+              step({ kind: "tick" })
+            }
+        }
+        // Once all are gone, nothing is on its way any more.
+        for (let left = open.shift(); left !== undefined; left = open.shift()) step({ kind: "gone", peer: left })
+        const { inFlight, unchoked } = bench.core.census()
+        assert.deepEqual({ inFlight, unchoked }, { inFlight: 0, unchoked: 0 })
+      },
+    ),
     { numRuns: 300 },
   )
 })

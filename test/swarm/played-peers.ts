@@ -1,6 +1,7 @@
 /** One core, and peers whose part the test plays. */
 import { BLOCK_BYTES } from "#core/torrent.ts"
 import { Bitfield } from "#swarm/core/bitfield.ts"
+import type { WindowSize } from "#swarm/core/board.ts"
 import type { CoreEffect, CoreEvent } from "#swarm/core/events.ts"
 import type { Limits } from "#swarm/core/limits.ts"
 import type { BlockSpan, Message } from "#swarm/core/messages.ts"
@@ -18,12 +19,19 @@ export class Bench {
   /** For tests that play the operating system: effects seen so far. */
   uploadsPlayed = 0
 
-  constructor(options: { readonly pieces: number; readonly held?: "all" | readonly number[]; readonly seed?: number } & Partial<Limits>) {
-    const { pieces, held = [], seed = 1, ...limits } = options
+  constructor(
+    options: {
+      readonly pieces: number
+      readonly held?: "all" | readonly number[]
+      readonly seed?: number
+      readonly window?: WindowSize
+    } & Partial<Limits>,
+  ) {
+    const { pieces, held = [], seed = 1, window = null, ...limits } = options
     const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
     const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
     if (held !== "all") for (const piece of held) field.set(piece)
-    this.core = new TorrentCore({ shape, held: field, random: seededRandom(seed), nowMs: 0 }, limits)
+    this.core = new TorrentCore({ shape, held: field, random: seededRandom(seed), nowMs: 0, window }, limits)
   }
 
   step(event: CoreEvent<string>): readonly Effect[] {
@@ -35,9 +43,10 @@ export class Bench {
   connect(
     peer: number,
     pieces: "all" | "none" | readonly number[],
-    options: { readonly role?: "server" | "client"; readonly unchokes?: boolean } = {},
+    options: { readonly role?: "server" | "client"; readonly unchokes?: boolean; readonly takesDontHave?: boolean } = {},
   ): void {
     this.step({ kind: "connected", peer, key: `member ${peer}`, role: options.role ?? "client", dialled: null })
+    if (options.takesDontHave === true) this.introduce(peer)
     if (typeof pieces === "string") this.say(peer, { type: pieces === "all" ? "have-all" : "have-none" })
     else {
       const field = new Bitfield(this.core.held.pieceCount)
@@ -45,6 +54,10 @@ export class Bench {
       this.say(peer, { type: "bitfield", bits: field.bytes })
     }
     if (options.unchokes !== false) this.say(peer, { type: "unchoke" })
+  }
+
+  introduce(peer: number): void {
+    this.step({ kind: "introduced", peer, listen: null, exchangesPeers: false, takesDontHave: true, requestQueueLimit: 250 })
   }
 
   say(peer: number, message: Message<string>): readonly Effect[] {
@@ -82,6 +95,11 @@ export class Bench {
     return this.effects.flatMap((effect) =>
       effect.kind === "send" && effect.peer === peer && effect.message.type === "suggest" ? [effect.message.piece] : [],
     )
+  }
+
+  /** Pieces of which a peer was told that they are held no more. */
+  toldForgotten(peer: number): number[] {
+    return this.effects.flatMap((effect) => (effect.kind === "dont-have" && effect.peer === peer ? [effect.piece] : []))
   }
 
   sent(peer: number): string[] {

@@ -15,7 +15,7 @@ function slotsWith(options: Partial<Limits>, origin = true): UploadSlots {
 function peerWith(number: number, pieces: number): PeerState {
   const have = new Bitfield(8)
   for (let piece = 0; piece < pieces; piece += 1) have.set(piece)
-  return new PeerState(number, { key: `member ${number}`, role: "client", dialled: null, have }, 0, 0)
+  return new PeerState(number, { key: `member ${number}`, role: "client", dialled: null, have, forgottenBefore: 0 }, 0, 0)
 }
 
 function giveAll(slots: UploadSlots): PeerState[] {
