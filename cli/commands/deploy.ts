@@ -31,7 +31,7 @@ const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
-  setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
+  if (options.stage !== NO_STAGE) setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
   const query = imageQuery(image ?? "")
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
   const windowed = options.stage === NO_STAGE
