@@ -90,6 +90,7 @@ export const refusals = {
   TARGET_UNSUITABLE: { meaning: "the target can't take this image", exit: "configuration" },
   TOOL_MISSING: { meaning: "a program that imagegrid needs is not installed", exit: "configuration" },
   TORRENT_INVALID: { meaning: "a torrent's metadata is not of the form it must have", exit: "data" },
+  TREE_CHANGED: { meaning: "the tree was changed where it stands, and such changes were not to be touched", exit: "data" },
   TREE_DIFFERS: { meaning: "the tree is not the image that it should be", exit: "data" },
   USAGE: { meaning: "the command line is wrong", exit: "usage" },
 } as const satisfies Record<string, Refusal>

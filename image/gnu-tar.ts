@@ -8,6 +8,7 @@ import type { Readable, Writable } from "node:stream"
 import { promisify } from "node:util"
 import { GridError } from "#core/errors.ts"
 import type { Pipe } from "./pipe.ts"
+import { WORK_DIRECTORY } from "./target.ts"
 
 /** The archive of a tree is the same bytes each time, but for the order of xattrs, which tar-stream.ts mends. */
 const CAPTURE_FLAGS = [
@@ -23,6 +24,8 @@ const CAPTURE_FLAGS = [
   "--xattrs-include=*",
   "--sparse",
   "--sparse-version=0.0",
+  "--anchored",
+  `--exclude=./${WORK_DIRECTORY}`,
 ]
 
 const EXTRACT_FLAGS = [
