@@ -19,11 +19,16 @@ export const Digest = Type.Unsafe<Sha256>(Type.String({ pattern: "^[0-9a-f]{64}$
 export const Label = Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" })
 export const Base64 = (maxLength: number) => Type.String({ pattern: "^[A-Za-z0-9+/]*={0,2}$", maxLength })
 
+/** Versions in a lineage. */
+export const LINEAGE_MAX = 24
+
 /** One sealed file of an image, and the torrent that carries it. */
 export const Layer = Type.Object(
   {
-    /** `full`: a GNU tar of the whole tree. `index`: the list of all its entries (image/tree-index.ts). */
-    kind: Type.Union([Type.Literal("full"), Type.Literal("index")]),
+    /** `full`: a GNU tar of the whole tree. `delta`: what it has beyond the version before it (image/delta-layer.ts). `index`: the list of all its entries (image/tree-index.ts). */
+    kind: Type.Union([Type.Literal("full"), Type.Literal("delta"), Type.Literal("index")]),
+    /** The version of this image, in its lineage, whose identity opens the layer; left out where it is this one. */
+    version: Type.Optional(Type.String({ maxLength: 64 })),
     infohash: Hex20,
     pieceBytes: Type.Integer({ minimum: PIECE_BYTES_MIN, maximum: PIECE_BYTES_MAX }),
     /** The age file: what is stored, torrented and passed on. */
@@ -48,6 +53,22 @@ export const Manifest = Type.Object(
     recipient: Type.String({ pattern: "^age1[02-9ac-hj-np-z]{58}$" }),
     entryCount: WholeNumber,
     layers: Type.Array(Layer, { minItems: 2, maxItems: 64 }),
+    /** The versions that this one was made from by deltas (core/versions.ts); null where it stands alone. */
+    lineage: Type.Union([
+      Type.Null(),
+      Type.Object(
+        {
+          /** The oldest first. `indexSha256` is the digest of that version's index, opened. */
+          versions: Type.Array(Type.Object({ version: Type.String({ maxLength: 64 }), indexSha256: Digest }, { additionalProperties: false }), {
+            minItems: 1,
+            maxItems: LINEAGE_MAX,
+          }),
+          /** Their identities, sealed to this version's (crypto/lineage.ts). */
+          sealed: Base64(16_000),
+        },
+        { additionalProperties: false },
+      ),
+    ]),
   },
   { additionalProperties: false },
 )
@@ -199,8 +220,7 @@ export function readManifest(value: unknown): Manifest {
   const manifest = manifestShape(value)
   imageName(manifest.name)
   imageVersion(manifest.version)
-  layerOf(manifest, "full")
-  layerOf(manifest, "index")
+  requireLineage(manifest)
   return manifest
 }
 
@@ -212,12 +232,29 @@ export function readGrants(value: unknown): Grants {
   return grants
 }
 
-/** The one layer of this kind. */
+/** The one layer of this kind; of a `full` one, whichever version it is of. */
 export function layerOf(manifest: Manifest, kind: "full" | "index"): Layer {
   const layers = manifest.layers.filter((layer) => layer.kind === kind)
   if (layers.length !== 1 || layers[0] === undefined)
     throw new GridError("MANIFEST_INVALID", `expected one ${kind} layer, found ${layers.length}`)
   return layers[0]
+}
+
+/** One index, of its own; one full layer; and a delta for each step of the lineage. */
+function requireLineage(manifest: Manifest): void {
+  const refuse = (why: string): never => {
+    throw new GridError("MANIFEST_INVALID", `${manifest.name}:${manifest.version} ${why}`)
+  }
+  const versions = [...(manifest.lineage?.versions ?? []).map(({ version }) => version), manifest.version]
+  versions.forEach(imageVersion)
+  if (new Set(versions).size !== versions.length) refuse("names a version twice in its lineage")
+  const ofVersion = ({ version = manifest.version }: Layer) => versions.indexOf(version)
+  if (manifest.layers.some((layer) => ofVersion(layer) < 0)) refuse("has a layer of a version that is not in its lineage")
+  if (layerOf(manifest, "index").version !== undefined) refuse("has no index of its own")
+  layerOf(manifest, "full")
+  const deltas = manifest.layers.filter(({ kind }) => kind === "delta").map(ofVersion)
+  if (deltas.length !== versions.length - 1 || deltas.some((at, number) => at !== number + 1))
+    refuse("has not one delta for each step of its lineage, in order")
 }
 
 export function refOf(document: { readonly name: string; readonly version: string }): ImageRef {

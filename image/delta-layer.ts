@@ -17,6 +17,7 @@ import { ZERO_BLOCK_BYTES } from "./content-digest.ts"
 import { editLine, editOfLine, type IndexEdit } from "./index-edits.ts"
 import { PATCH_BYTES_MAX } from "./patch.ts"
 import { StreamReader } from "./stream-reader.ts"
+import type { ZeroRun } from "./zero-runs.ts"
 
 const strict = { additionalProperties: false } as const
 const Header = Type.Object({ format: Type.Literal("imagegrid-delta-1"), parent: Digest, index: Digest }, strict)
@@ -43,8 +44,6 @@ const readContent = reader(Content, "SEALED_INVALID", "content of a delta layer"
 const LINE_BYTES_MAX = 32 * 1024 * 1024
 
 export type DeltaHeader = { readonly parent: Sha256; readonly index: Sha256 }
-/** Runs of whole zero blocks: first and count. */
-export type ZeroRun = readonly [first: number, count: number]
 export type DeltaContent = {
   readonly sha256: Sha256
   readonly size: number

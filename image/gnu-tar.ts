@@ -86,14 +86,21 @@ async function checkTar(): Promise<void> {
   }
 }
 
-/** The archive goes into `output`, whose write end is tar's alone afterwards. */
-export function startCapture(directory: string, output: Pipe): TarChild {
+/**
+ * The archive goes into `output`, whose write end is tar's alone afterwards. Of `names`, relative to the directory and each ended by a zero byte, nothing
+ * is archived but they themselves; null: everything.
+ */
+export function startCapture(directory: string, output: Pipe, names: Buffer | null = null): TarChild {
   let child: ChildProcess
   try {
-    child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, "."], {
+    const what = names === null ? ["."] : ["--no-recursion", "--null", "--files-from=-"]
+    child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, ...what], {
       env: environment(),
-      stdio: ["ignore", output.writeEnd, "pipe"],
+      stdio: [names === null ? "ignore" : "pipe", output.writeEnd, "pipe"],
     })
+    // Where tar ends before it has read all names, its complaint says why.
+    child.stdin?.on("error", () => {})
+    child.stdin?.end(names)
   } catch (error) {
     output.close()
     throw error

@@ -3,10 +3,11 @@ import { createReadStream } from "node:fs"
 import { GridError } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { bytesOf, printable, type ByteString } from "./byte-string.ts"
-import { ContentDigest, ZERO_BLOCK_BYTES } from "./content-digest.ts"
+import { ContentDigest } from "./content-digest.ts"
 import type { Entry, FileEntry } from "./entry.ts"
 import { tarEnd, tarHeader, tarPadding, type StoredParts } from "./tar-writer.ts"
 import { unpackTree, type DevicePolicy } from "./unpack.ts"
+import { partsBetween, zeroRunsOf } from "./zero-runs.ts"
 
 /** Path of a file that has this content. */
 export type ContentSource = (digest: Sha256) => Buffer | null
@@ -42,7 +43,8 @@ async function* archive(entries: readonly Entry[], contents: ContentSource): Asy
     }
     const path = contents(entry.sha256)
     if (path === null) throw new GridError("TREE_CHANGED", `the content of ${printable(entry.path)} is not at hand`)
-    const parts = entry.zeroBlocks === 0 ? null : await storedParts(path, entry)
+    // As GNU tar ends a map, so that the file gets its length.
+    const parts = entry.zeroBlocks === 0 ? null : [...partsBetween(await zeroRunsOf(path), entry.size), { offset: entry.size, length: 0 }]
     yield count(tarHeader(entry, parts))
     let storedBytes = 0
     for await (const bytes of checked(path, entry, parts)) {
@@ -52,22 +54,6 @@ async function* archive(entries: readonly Entry[], contents: ContentSource): Asy
     yield count(tarPadding(storedBytes))
   }
   yield tarEnd(archiveBytes)
-}
-
-/** All but whole zero blocks, neighbours as one. */
-async function storedParts(path: Buffer, { size }: FileEntry): Promise<StoredParts> {
-  const parts: { offset: number; length: number }[] = []
-  let offset = 0
-  for await (const block of createReadStream(path, { highWaterMark: ZERO_BLOCK_BYTES }) as AsyncIterable<Buffer>) {
-    const last = parts.at(-1)
-    const isZero = block.length === ZERO_BLOCK_BYTES && block.every((byte) => byte === 0)
-    if (!isZero && last !== undefined && last.offset + last.length === offset) last.length += block.length
-    else if (!isZero) parts.push({ offset, length: block.length })
-    offset += block.length
-  }
-  // As GNU tar ends a map, so that the file gets its length.
-  if (parts.length === 0 || offset === size) parts.push({ offset: size, length: 0 })
-  return parts
 }
 
 /** The stored bytes; fails unless the whole content is what the entry says. */

@@ -200,11 +200,10 @@ function publisherLines(files: CatalogFiles, after: CatalogFiles): string[] {
 
 function manifestLines(after: CatalogFiles, target: string, replaces: boolean): string[] {
   const manifest = readManifest(documentAt(after, target))
-  const full = layerOf(manifest, "full")
-  const index = layerOf(manifest, "index")
-  const layers = `layers ${shortDigest(full.sealedSha256)} and ${shortDigest(index.sealedSha256)}`
+  const layers = `layers ${manifest.layers.map(({ sealedSha256 }) => shortDigest(sealedSha256)).join(", ")}`
+  const from = manifest.lineage === null ? "" : `, made from ${manifest.lineage.versions.at(-1)?.version ?? ""}`
   return [
-    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${full.contentBytes} bytes, ${layers}, ` +
+    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${layerOf(manifest, "full").contentBytes} bytes, ${layers}${from}, ` +
       `made at ${new Date(manifest.publishedAtMs).toISOString()}${replaces ? ", in place of what it was" : ""}`,
   ]
 }

@@ -2,6 +2,7 @@
 import { retiredAtMs } from "#trust/retention.ts"
 import { layerOf, refOf, type Manifest } from "#core/documents.ts"
 import { formatImageRef } from "#core/identifiers.ts"
+import { freshDelivery } from "#core/versions.ts"
 import { imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
 import { formatImage } from "#member/image-sources.ts"
@@ -31,7 +32,8 @@ export default async function run(context: CommandContext, _words: readonly stri
     )
     .map((one) => {
       const { manifest } = one
-      const { sealedBytes, contentBytes } = layerOf(manifest, "full")
+      const { contentBytes } = layerOf(manifest, "full")
+      const { sealedBytes } = freshDelivery(manifest)
       const mayOpen = imageIdentity(one, opener) !== null
       return {
         image: formatImage(manifest, home.site),

@@ -33,10 +33,12 @@ export default async function run(context: CommandContext, [image]: readonly str
       : `a former key, generation ${grantee.generation}, which those who were removed since have too`
     output.say(`May open it: ${grantee.group}, by ${key}. Members: ${describeMembers(grantee)}`)
   }
+  if (manifest.lineage !== null)
+    output.say(`Made from ${manifest.lineage.versions.map(({ version }) => version).join(", ")}: whoever may open it can open what these held, too.`)
   output.table(
     ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
     manifest.layers.map((layer) => [
-      layer.kind,
+      layer.version === undefined ? layer.kind : `${layer.kind} of ${layer.version}`,
       layer.infohash,
       formatBytes(layer.contentBytes),
       formatBytes(layer.sealedBytes),

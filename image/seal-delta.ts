@@ -1,0 +1,158 @@
+/** What a tree has beyond an earlier version of it -> a sealed delta layer and a sealed index. Either both files stand complete and synced, or neither is left. */
+import { createReadStream } from "node:fs"
+import { readFile } from "node:fs/promises"
+import { GridError, reasonOf } from "#core/errors.ts"
+import type { Sha256 } from "#core/identifiers.ts"
+import { printable } from "./byte-string.ts"
+import { ContentDigest } from "./content-digest.ts"
+import { contentLine, deltaBeginning, deltaEnd, type DeltaContent } from "./delta-layer.ts"
+import type { FileEntry } from "./entry.ts"
+import { editsBetween } from "./index-edits.ts"
+import { LayerSealer, ZSTD_LEVELS, type SealedLayer } from "./layer-sealer.ts"
+import { makePatch, PATCH_BYTES_MAX } from "./patch.ts"
+import { pathIn } from "./staged-tree.ts"
+import type { TreeIndex } from "./tree-index.ts"
+import { partsBetween, zeroRunsOf } from "./zero-runs.ts"
+
+export type DeltaParts = {
+  readonly directory: string
+  readonly workDirectory: string
+  /** The image's age recipient. */
+  readonly recipient: string
+  readonly pieceBytes: number | null
+  readonly before: { readonly index: TreeIndex; readonly sha256: Sha256 }
+  readonly after: { readonly index: TreeIndex; readonly sha256: Sha256; readonly bytes: Buffer }
+  /** A content of the earlier version, where it is still to be had. */
+  readonly earlierContent: (digest: Sha256) => Promise<Buffer | null>
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: { readonly contentBytes: number }) => void) | undefined
+}
+
+export type SealedDelta = {
+  readonly delta: SealedLayer
+  readonly index: SealedLayer
+  /** Contents that the earlier version has not, and those of them that are patches. */
+  readonly contents: number
+  readonly patches: number
+}
+
+/** A patch is worth its work where it is shorter than the content would be when it is compressed. */
+const PATCH_SHARE = 1 / 3
+const PATCH_FROM_BYTES = 512
+const READ_BYTES = 1024 * 1024
+const LINES_BYTES = 64 * 1024
+
+/** @throws {GridError} CAPTURE_FAILED when a file changed since it was listed, DISK_FULL */
+export async function sealDelta(parts: DeltaParts): Promise<SealedDelta> {
+  const { workDirectory, recipient, pieceBytes } = parts
+  const sealers: LayerSealer[] = []
+  const create = async () => {
+    const sealer = await LayerSealer.create({ workDirectory, recipient, pieceBytes, level: ZSTD_LEVELS.difference })
+    sealers.push(sealer)
+    return sealer
+  }
+  try {
+    const delta = await create()
+    const counts = await writeDelta(parts, delta)
+    const index = await create()
+    await write(index, parts.after.bytes)
+    return { delta: await delta.finish(), index: await index.finish(), ...counts }
+  } catch (error) {
+    for (const sealer of sealers) await sealer.abort()
+    throw error
+  }
+}
+
+async function writeDelta(parts: DeltaParts, out: LayerSealer): Promise<Pick<SealedDelta, "contents" | "patches">> {
+  const { before, after, signal } = parts
+  let lines = ""
+  for (const line of deltaBeginning({ parent: before.sha256, index: after.sha256 }, editsBetween(before.index, after.index))) {
+    lines += line
+    if (lines.length < LINES_BYTES) continue
+    await write(out, Buffer.from(lines, "latin1"))
+    lines = ""
+  }
+  await write(out, Buffer.from(lines, "latin1"))
+  let [contents, patches] = [0, 0]
+  for (const { entry, base } of newContents(before.index, after.index)) {
+    signal?.throwIfAborted()
+    contents += 1
+    if (await writeContent(parts, out, entry, base)) patches += 1
+    parts.onProgress?.({ contentBytes: out.contentBytes })
+  }
+  await write(out, Buffer.from(deltaEnd(contents)))
+  return { contents, patches }
+}
+
+type NewContent = { readonly entry: FileEntry; readonly base: Sha256 | null }
+
+/** Each content once, with what stood at its path before. */
+function newContents(before: TreeIndex, after: TreeIndex): NewContent[] {
+  const held = new Set<string>()
+  for (const entry of before.entries()) if (entry.kind === "file") held.add(entry.sha256)
+  const wanted = new Map<string, FileEntry>()
+  for (const entry of after.entries())
+    if (entry.kind === "file" && entry.size > 0 && !held.has(entry.sha256)) {
+      held.add(entry.sha256)
+      wanted.set(entry.path, entry)
+    }
+  const bases = new Map<string, Sha256>()
+  for (const entry of before.entries()) if (entry.kind === "file" && wanted.has(entry.path)) bases.set(entry.path, entry.sha256)
+  return [...wanted.values()].map((entry) => ({ entry, base: bases.get(entry.path) ?? null }))
+}
+
+/** Whether it became a patch. */
+async function writeContent(parts: DeltaParts, out: LayerSealer, entry: FileEntry, base: Sha256 | null): Promise<boolean> {
+  const path = pathIn(parts.directory, entry.path)
+  const { sha256, size } = entry
+  const earlier =
+    base === null || size > PATCH_BYTES_MAX || size < PATCH_FROM_BYTES || entry.zeroBlocks > 0 ? null : await parts.earlierContent(base)
+  if (earlier !== null && base !== null && earlier.length > 0 && earlier.length <= PATCH_BYTES_MAX) {
+    const content = await readFile(path).catch((error: unknown) => changed(entry, error))
+    requireContent(entry, content)
+    const patch = await makePatch(earlier, content)
+    const isPatch = patch.length < size * PATCH_SHARE
+    const stored = isPatch ? patch : content
+    await writeLine(out, { sha256, size, stored: stored.length, base: isPatch ? base : null, zeros: [] })
+    await write(out, stored)
+    return isPatch
+  }
+  const zeros = entry.zeroBlocks === 0 ? [] : await zeroRunsOf(path)
+  const kept = partsBetween(zeros, size)
+  await writeLine(out, { sha256, size, stored: kept.reduce((sum, { length }) => sum + length, 0), base: null, zeros })
+  const digest = new ContentDigest()
+  let at = 0
+  for (const { offset, length } of kept) {
+    digest.updateZeros(offset - at)
+    at = offset
+    for await (const bytes of createReadStream(path, { start: at, end: offset + length - 1, highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
+      digest.update(bytes)
+      await write(out, bytes)
+      at += bytes.length
+    }
+    if (at !== offset + length) changed(entry)
+  }
+  digest.updateZeros(size - at)
+  if (digest.digest() !== sha256) changed(entry)
+  return false
+}
+
+function requireContent(entry: FileEntry, content: Buffer): void {
+  const digest = new ContentDigest()
+  digest.update(content)
+  if (content.length !== entry.size || digest.digest() !== entry.sha256) changed(entry)
+}
+
+function changed(entry: FileEntry, cause?: unknown): never {
+  const why = cause === undefined ? "" : `: ${reasonOf(cause)}`
+  throw new GridError("CAPTURE_FAILED", `${printable(entry.path)} changed while it was read${why}; publish again when nothing writes there`, { cause })
+}
+
+async function writeLine(out: LayerSealer, content: DeltaContent): Promise<void> {
+  await write(out, Buffer.from(contentLine(content)))
+}
+
+async function write(out: LayerSealer, bytes: Uint8Array): Promise<void> {
+  out.write(bytes)
+  await out.pace()
+}
