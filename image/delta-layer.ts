@@ -4,7 +4,7 @@
  * - one line `{"format":"imagegrid-delta-1","parent":SHA256,"index":SHA256}`, digests of the two indexes;
  * - the edits that make one index of the other (index-edits.ts), a line each, and a line `{"edits":N}`;
  * - each content that no file of the parent has, once: a line `{"sha256":SHA256,"size":N,"stored":N}` with the digest as the index has it, and the stored
- *   bytes. With `"base":SHA256` these are a patch (patch.ts) of a content that the parent has. With `"zeros":[[FIRST,COUNT],...]` runs of whole
+ *   bytes. With `"base":SHA256,"segments":[[OFFSET,LENGTH,STORED],...]` these are patches (patch.ts) of a content that the parent has. With `"zeros":[[FIRST,COUNT],...]` runs of whole
  *   zero blocks (content-digest.ts) are left out of them;
  * - a line `{"contents":N}`.
  */
@@ -15,7 +15,7 @@ import type { Sha256 } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
 import { ZERO_BLOCK_BYTES } from "./content-digest.ts"
 import { editLine, editOfLine, type IndexEdit } from "./index-edits.ts"
-import { PATCH_BYTES_MAX } from "./patch.ts"
+import { BASE_BYTES_MAX, segmentCount, STORED_BYTES_MAX, type Segment } from "./patch.ts"
 import { StreamReader } from "./stream-reader.ts"
 import type { ZeroRun } from "./zero-runs.ts"
 
@@ -30,6 +30,7 @@ const Content = Type.Object(
     /** Bytes that follow. */
     stored: WholeNumber,
     base: Type.Optional(Digest),
+    segments: Type.Optional(Type.Array(Type.Tuple([WholeNumber, WholeNumber, WholeNumber]), { minItems: 1 })),
     /** First and count, in blocks of `ZERO_BLOCK_BYTES`. */
     zeros: Type.Optional(Type.Array(Type.Tuple([WholeNumber, WholeNumber]), { minItems: 1 })),
   },
@@ -49,7 +50,7 @@ export type DeltaContent = {
   readonly size: number
   readonly stored: number
   /** Null where the stored bytes are the content itself. */
-  readonly base: Sha256 | null
+  readonly base: { readonly sha256: Sha256; readonly segments: readonly Segment[] } | null
   readonly zeros: readonly ZeroRun[]
 }
 
@@ -64,7 +65,8 @@ export function* deltaBeginning({ parent, index }: DeltaHeader, edits: Iterable<
 }
 
 export function contentLine({ sha256, size, stored, base, zeros }: DeltaContent): string {
-  return `${JSON.stringify({ sha256, size, stored, ...(base !== null && { base }), ...(zeros.length > 0 && { zeros }) })}\n`
+  const patched = base !== null && { base: base.sha256, segments: base.segments }
+  return `${JSON.stringify({ sha256, size, stored, ...patched, ...(zeros.length > 0 && { zeros }) })}\n`
 }
 
 export function deltaEnd(contentCount: number): string {
@@ -114,19 +116,25 @@ export async function readDelta(content: AsyncIterable<Uint8Array>, taker: Delta
 }
 
 function contentOf(line: string): DeltaContent {
-  const { sha256, size, stored, base = null, zeros = [] } = readContent(json(line))
+  const { sha256, size, stored, base, segments = [], zeros = [] } = readContent(json(line))
   const refuse = (why: string): never => {
     throw new GridError("SEALED_INVALID", `the content ${sha256} of a delta layer ${why}`)
   }
-  if (base !== null && (zeros.length > 0 || size > PATCH_BYTES_MAX || stored > PATCH_BYTES_MAX)) refuse("is a patch out of bounds")
+  if (base !== undefined) {
+    const isInBounds = segments.every(([, length, bytes]) => length <= BASE_BYTES_MAX && bytes <= STORED_BYTES_MAX)
+    if (zeros.length > 0 || !isInBounds || segments.length !== segmentCount(size)) refuse("is a patch out of bounds")
+    if (segments.reduce((sum, [, , bytes]) => sum + bytes, 0) !== stored) refuse("is not as long as it says")
+    return { sha256, size, stored, base: { sha256: base, segments }, zeros: [] }
+  }
+  if (segments.length > 0) refuse("is a patch of nothing")
   let [from, zeroBytes] = [0, 0]
   for (const [first, count] of zeros) {
     if (first < from || count === 0) refuse("has runs of zeros out of order")
     from = first + count
     zeroBytes += count * ZERO_BLOCK_BYTES
   }
-  if (from * ZERO_BLOCK_BYTES > size || (base === null && stored + zeroBytes !== size)) refuse("is not as long as it says")
-  return { sha256, size, stored, base, zeros: zeros as ZeroRun[] }
+  if (from * ZERO_BLOCK_BYTES > size || stored + zeroBytes !== size) refuse("is not as long as it says")
+  return { sha256, size, stored, base: null, zeros }
 }
 
 function json(line: string): unknown {

@@ -1,6 +1,6 @@
 /** What a tree has beyond an earlier version of it -> a sealed delta layer and a sealed index. Either both files stand complete and synced, or neither is left. */
 import { createReadStream } from "node:fs"
-import { readFile } from "node:fs/promises"
+import { open, type FileHandle } from "node:fs/promises"
 import { GridError, reasonOf } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { printable } from "./byte-string.ts"
@@ -9,7 +9,7 @@ import { contentLine, deltaBeginning, deltaEnd, type DeltaContent } from "./delt
 import type { FileEntry } from "./entry.ts"
 import { editsBetween } from "./index-edits.ts"
 import { LayerSealer, ZSTD_LEVELS, type SealedLayer } from "./layer-sealer.ts"
-import { makePatch, PATCH_BYTES_MAX } from "./patch.ts"
+import { basePart, makePatch, readPart, SEGMENT_BYTES, segmentCount, type Segment } from "./patch.ts"
 import { pathIn } from "./staged-tree.ts"
 import type { TreeIndex } from "./tree-index.ts"
 import { partsBetween, zeroRunsOf } from "./zero-runs.ts"
@@ -23,7 +23,7 @@ export type DeltaParts = {
   readonly before: { readonly index: TreeIndex; readonly sha256: Sha256 }
   readonly after: { readonly index: TreeIndex; readonly sha256: Sha256; readonly bytes: Buffer }
   /** A content of the earlier version, where it is still to be had. */
-  readonly earlierContent: (digest: Sha256) => Promise<Buffer | null>
+  readonly earlierContent: (digest: Sha256) => Promise<FileHandle | null>
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: { readonly contentBytes: number }) => void) | undefined
 }
@@ -39,6 +39,8 @@ export type SealedDelta = {
 /** A patch is worth its work where it is shorter than the content would be when it is compressed. */
 const PATCH_SHARE = 1 / 3
 const PATCH_FROM_BYTES = 512
+/** Of one file: they are in memory until it is known that they are worth it. */
+const PATCHES_BYTES_MAX = 128 * 1024 * 1024
 const READ_BYTES = 1024 * 1024
 const LINES_BYTES = 64 * 1024
 
@@ -105,17 +107,13 @@ function newContents(before: TreeIndex, after: TreeIndex): NewContent[] {
 async function writeContent(parts: DeltaParts, out: LayerSealer, entry: FileEntry, base: Sha256 | null): Promise<boolean> {
   const path = pathIn(parts.directory, entry.path)
   const { sha256, size } = entry
-  const earlier =
-    base === null || size > PATCH_BYTES_MAX || size < PATCH_FROM_BYTES || entry.zeroBlocks > 0 ? null : await parts.earlierContent(base)
-  if (earlier !== null && base !== null && earlier.length > 0 && earlier.length <= PATCH_BYTES_MAX) {
-    const content = await readFile(path).catch((error: unknown) => changed(entry, error))
-    requireContent(entry, content)
-    const patch = await makePatch(earlier, content)
-    const isPatch = patch.length < size * PATCH_SHARE
-    const stored = isPatch ? patch : content
-    await writeLine(out, { sha256, size, stored: stored.length, base: isPatch ? base : null, zeros: [] })
-    await write(out, stored)
-    return isPatch
+  const patches = base === null || size < PATCH_FROM_BYTES || entry.zeroBlocks > 0 ? null : await patchesOf(parts, entry, base)
+  if (patches !== null && base !== null) {
+    const segments = patches.map(({ offset, length, patch }): Segment => [offset, length, patch.length])
+    const stored = segments.reduce((sum, [, , bytes]) => sum + bytes, 0)
+    await writeLine(out, { sha256, size, stored, base: { sha256: base, segments }, zeros: [] })
+    for (const { patch } of patches) await write(out, patch)
+    return true
   }
   const zeros = entry.zeroBlocks === 0 ? [] : await zeroRunsOf(path)
   const kept = partsBetween(zeros, size)
@@ -137,10 +135,30 @@ async function writeContent(parts: DeltaParts, out: LayerSealer, entry: FileEntr
   return false
 }
 
-function requireContent(entry: FileEntry, content: Buffer): void {
+type Patch = { readonly offset: number; readonly length: number; readonly patch: Buffer }
+
+/** Null where they are not worth it, or what they would be of is not to be had. */
+async function patchesOf(parts: DeltaParts, entry: FileEntry, base: Sha256): Promise<Patch[] | null> {
+  await using earlier = await parts.earlierContent(base)
+  if (earlier === null) return null
+  const baseSize = (await earlier.stat()).size
+  if (baseSize === 0) return null
+  await using file = await open(pathIn(parts.directory, entry.path)).catch((error: unknown) => changed(entry, error))
   const digest = new ContentDigest()
-  digest.update(content)
-  if (content.length !== entry.size || digest.digest() !== entry.sha256) changed(entry)
+  const patches: Patch[] = []
+  let storedBytes = 0
+  for (let number = 0; number < segmentCount(entry.size); number += 1) {
+    parts.signal?.throwIfAborted()
+    const segment = await readPart(file, number * SEGMENT_BYTES, Math.min(SEGMENT_BYTES, entry.size - number * SEGMENT_BYTES))
+    digest.update(segment)
+    const { offset, length } = basePart(number, entry.size, baseSize)
+    const patch = await makePatch(await readPart(earlier, offset, length), segment)
+    storedBytes += patch.length
+    if (storedBytes > Math.min(entry.size * PATCH_SHARE, PATCHES_BYTES_MAX)) return null
+    patches.push({ offset, length, patch })
+  }
+  if (digest.digest() !== entry.sha256) changed(entry)
+  return patches
 }
 
 function changed(entry: FileEntry, cause?: unknown): never {

@@ -1,12 +1,13 @@
 /** Contents that delta layers bring, each a file named by its digest until a tree takes it. */
-import { mkdir, open, readFile, stat } from "node:fs/promises"
+import { mkdir, open, type FileHandle } from "node:fs/promises"
 import { join } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
 import { ContentDigest } from "./content-digest.ts"
 import type { DeltaContent } from "./delta-layer.ts"
-import { applyPatch, PATCH_BYTES_MAX } from "./patch.ts"
+import { applyPatch, readPart } from "./patch.ts"
 import type { ContentSource } from "./staged-tree.ts"
+import { StreamReader } from "./stream-reader.ts"
 import { partsBetween } from "./zero-runs.ts"
 
 export class StagedContents {
@@ -35,11 +36,15 @@ export class StagedContents {
     try {
       const digest = new ContentDigest()
       if (base !== null) {
-        const chunks: Buffer[] = []
-        for await (const chunk of bytes) chunks.push(Buffer.from(chunk))
-        const whole = await applyPatch(await this.#base(base), Buffer.concat(chunks), size)
-        digest.update(whole)
-        await file.writeFile(whole)
+        await using from = await this.#base(base.sha256)
+        const patches = new StreamReader(bytes)
+        for (const [offset, length, storedBytes] of base.segments) {
+          const patch: Buffer[] = []
+          for await (const chunk of patches.bytes(storedBytes)) patch.push(chunk)
+          const segment = await applyPatch(await readPart(from, offset, length), Buffer.concat(patch))
+          digest.update(segment)
+          await file.writeFile(segment)
+        }
       } else {
         const parts = partsBetween(zeros, size)[Symbol.iterator]()
         let part = parts.next().value
@@ -78,10 +83,10 @@ export class StagedContents {
     }
   }
 
-  async #base(digest: Sha256): Promise<Buffer> {
+  async #base(digest: Sha256): Promise<FileHandle> {
     const path = this.at(digest)
-    if (path === null || (await stat(path)).size > PATCH_BYTES_MAX)
+    if (path === null)
       throw new GridError("TREE_CHANGED", `the file that a patch is of is not here as it was; deploy afresh, or update with --local overwrite`)
-    return readFile(path)
+    return open(path)
   }
 }

@@ -3,7 +3,7 @@
  * files, so that what changed is published as patches. It may be lost or damaged at any time: then more is read, and deltas are larger.
  */
 import { constants } from "node:fs"
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises"
+import { copyFile, mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises"
 import { createHash } from "node:crypto"
 import { join } from "node:path"
 import { Type } from "typebox"
@@ -13,7 +13,6 @@ import type { ImageName, Sha256 } from "#core/identifiers.ts"
 import { parseJson, reader } from "#core/schema.ts"
 import { ContentDigest } from "#image/content-digest.ts"
 import type { Entry } from "#image/entry.ts"
-import { PATCH_BYTES_MAX } from "#image/patch.ts"
 import type { EntryState } from "#image/scan-tree.ts"
 import { pathIn } from "#image/staged-tree.ts"
 import type { Home } from "#member/home.ts"
@@ -37,6 +36,7 @@ const READING_BYTES_MAX = 2 ** 30
 /** Smaller files are published whole. */
 const CONTENT_BYTES_MIN = 512
 const COPIES_AT_ONCE = 4
+const READ_BYTES = 1024 * 1024
 
 export class CaptureMemory {
   readonly #directory: string
@@ -80,19 +80,21 @@ export class CaptureMemory {
     await writeFileDurably(this.#readingPath, Buffer.concat([header, table]), { mode: 0o600 })
   }
 
-  /** A content that was in the tree then; null where it is not remembered. */
-  async content(digest: Sha256): Promise<Buffer | null> {
+  /** A content that was in the tree then; null where it is not remembered, or as it was. */
+  async content(digest: Sha256): Promise<FileHandle | null> {
+    let file: FileHandle
     try {
-      const path = this.#contentPath(digest)
-      if ((await stat(path)).size > PATCH_BYTES_MAX) return null
-      const content = await readFile(path)
-      const found = new ContentDigest()
-      found.update(content)
-      return found.digest() === digest ? content : null
+      file = await open(this.#contentPath(digest))
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT") return null
       throw error
     }
+    const found = new ContentDigest()
+    for await (const bytes of file.createReadStream({ autoClose: false, highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>)
+      found.update(bytes)
+    if (found.digest() === digest) return file
+    await file.close()
+    return null
   }
 
   /** Copies what it lacks of these files, sharing blocks where the file system can, and forgets all others. */
@@ -101,7 +103,7 @@ export class CaptureMemory {
     const held = new Set(await readdir(join(this.#directory, "contents")))
     const wanted = new Map<string, Buffer>()
     for (const entry of entries)
-      if (entry.kind === "file" && entry.size >= CONTENT_BYTES_MIN && entry.size <= PATCH_BYTES_MAX && entry.zeroBlocks === 0)
+      if (entry.kind === "file" && entry.size >= CONTENT_BYTES_MIN && entry.zeroBlocks === 0)
         wanted.set(entry.sha256, pathIn(directory, entry.path))
     for (const name of held) if (!wanted.has(name)) await rm(join(this.#directory, "contents", name), { force: true })
     const lacked = [...wanted].filter(([digest]) => !held.has(digest))[Symbol.iterator]()
