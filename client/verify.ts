@@ -11,7 +11,7 @@ import { findImage, type FoundImage } from "#member/image-sources.ts"
 import { silentLog } from "#member/log.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { openIndex } from "./deploy.ts"
+import { openIndex } from "./layer-download.ts"
 import { readDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { requireImageIdentity } from "./open-image.ts"
 

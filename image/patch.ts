@@ -42,7 +42,7 @@ export function basePart(segment: number, size: number, baseSize: number): { rea
 
 /** Of one segment. */
 export function makePatch(base: Buffer, segment: Buffer): Promise<Buffer> {
-  const windowLog = Math.max(WINDOW_LOG_MIN, Math.ceil(Math.log2(base.length + segment.length + 1)))
+  const windowLog = Math.max(WINDOW_LOG_MIN, Math.ceil(Math.log2(base.length + segment.length)))
   // The tables that belong to the level hold the last megabytes of a long dictionary, and none of what is before.
   const tableLog = Math.min(TABLE_LOG_MAX, windowLog - 2)
   const tables = windowLog < TABLE_LOG_MAX ? {} : { [constants.ZSTD_c_hashLog]: tableLog, [constants.ZSTD_c_chainLog]: tableLog }

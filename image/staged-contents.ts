@@ -1,5 +1,5 @@
 /** Contents that delta layers bring, each a file named by its digest until a tree takes it. */
-import { mkdir, open, type FileHandle } from "node:fs/promises"
+import { mkdir, open } from "node:fs/promises"
 import { join } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
@@ -29,14 +29,19 @@ export class StagedContents {
   /** Where a content is that came, or that is one of the others. */
   readonly at: ContentSource = (digest) => (this.#held.has(digest) ? Buffer.from(join(this.#directory, digest)) : this.#others(digest))
 
-  /** @throws {GridError} DIGEST_MISMATCH, SEALED_INVALID, DISK_FULL, TREE_CHANGED where a patch is of what is not here any more */
+  /** Passes over a patch of what is not here. @throws {GridError} DIGEST_MISMATCH, SEALED_INVALID, DISK_FULL */
   async take(content: DeltaContent, bytes: AsyncIterable<Buffer>): Promise<void> {
     const { sha256, size, base, zeros } = content
+    const basePath = base === null ? null : this.at(base.sha256)
+    if (base !== null && basePath === null) {
+      for await (const _ of bytes);
+      return
+    }
     const file = await open(join(this.#directory, sha256), "w", 0o600)
     try {
       const digest = new ContentDigest()
-      if (base !== null) {
-        await using from = await this.#base(base.sha256)
+      if (base !== null && basePath !== null) {
+        await using from = await open(basePath)
         const patches = new StreamReader(bytes)
         for (const [offset, length, storedBytes] of base.segments) {
           const patch: Buffer[] = []
@@ -81,12 +86,5 @@ export class StagedContents {
     } finally {
       await file.close()
     }
-  }
-
-  async #base(digest: Sha256): Promise<FileHandle> {
-    const path = this.at(digest)
-    if (path === null)
-      throw new GridError("TREE_CHANGED", `the file that a patch is of is not here as it was; deploy afresh, or update with --local overwrite`)
-    return open(path)
   }
 }

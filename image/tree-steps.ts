@@ -114,6 +114,12 @@ function removeEmpty(directory: Buffer): void {
   rmdirSync(directory)
 }
 
+/** Sets what a directory of the target is to have. */
+export async function restoreDirectory(target: string, step: Step & { readonly is: "attributes" }): Promise<void> {
+  using directories = new HeldDirectories(target)
+  await setAttributes(step, directories)
+}
+
 async function setAttributes(step: Step & { readonly is: "attributes" }, directories: HeldDirectories): Promise<void> {
   const path = directories.entry(step.path)
   if (path === null) throw new GridError("TARGET_UNSUITABLE", `${printable(step.path)} is gone`)
