@@ -8,6 +8,8 @@ const everyVersion: CommandArgument = { ...image, description: "the image; witho
 const group: CommandArgument = { name: "NAME", description: "the group: a-z, 0-9 and -", required: true }
 const groupMembers: CommandArgument = { name: "MEMBER...", description: "members' ids, as 'imagegrid join' printed them", required: true }
 const signing: readonly CommandOption[] = [...keyOptions, outOption]
+const local: CommandOption = { flags: "--local <WHAT>", description: "what becomes of local changes: keep, overwrite or refuse", default: "refuse" }
+const dryRun: CommandOption = { flags: "--dry-run", description: "list what would change, and change nothing" }
 const target: CommandOption = { flags: "--target <DIR>", description: "the directory that holds the deployed tree" }
 const listening: readonly CommandOption[] = [
   { flags: "--swarm <HOST:PORT>", description: "listen here for the swarm (TCP)" },
@@ -536,6 +538,37 @@ export const commands: readonly CommandSpec[] = [
     exitNotes: "A run that was cut off at any moment is continued by the same command.",
     home: "needed",
     load: () => import("./commands/deploy.ts"),
+  },
+  {
+    name: "update",
+    group: DEPLOY,
+    summary: "brings a deployed tree to another version of its image by what differs",
+    arguments: [{ name: "NAME[:VERSION]", description: "the version; the newest of what is there if not given", required: false }],
+    options: [
+      { ...target, description: "the directory that was deployed to" },
+      local,
+      { flags: "--exclude <PATTERN...>", description: "never touch these paths, such as /etc/machine-id or /var/log; remembered for later updates" },
+      dryRun,
+      { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
+      { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
+    ],
+    examples: [
+      "imagegrid update --home /var/lib/imagegrid --target / --local keep --exclude /var/log /etc/machine-id",
+      "imagegrid update debian:2026.12 --home /var/lib/imagegrid --target /mnt --dry-run",
+    ],
+    exitNotes: "65 (TREE_CHANGED) when there are local changes and --local does not say what becomes of them. A run that was cut off is continued by the same command.",
+    home: "needed",
+    load: () => import("./commands/update.ts"),
+  },
+  {
+    name: "rollback",
+    group: DEPLOY,
+    summary: "makes a tree what it was before its last update; needs no network",
+    arguments: [],
+    options: [{ ...target, description: "the directory that was updated" }, local, dryRun],
+    examples: ["imagegrid rollback --home /var/lib/imagegrid --target /mnt"],
+    home: "needed",
+    load: () => import("./commands/rollback.ts"),
   },
   {
     name: "seed",

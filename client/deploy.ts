@@ -11,7 +11,6 @@ import { openLayer } from "#image/open-layer.ts"
 import { clearTree, inspectTarget } from "#image/target.ts"
 import { unpackTree, type DevicePolicy } from "#image/unpack.ts"
 import { decodeIndex, encodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
-import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageQuery, type Sha256 } from "#core/identifiers.ts"
@@ -37,6 +36,7 @@ import {
 import { seedUntil } from "./seed-until.ts"
 import type { DigestedIndex } from "./delta-chain.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
+import { requireGood } from "./verify.ts"
 
 export type DeployPhase = "download" | "unpack" | "verify" | "seed"
 export type DeployEvent =
@@ -85,7 +85,6 @@ export type DeployOptions = {
 export type DeployParts = DownloadParts
 
 const PROGRESS_INTERVAL_MS = 500
-const DIFFERENCES_SHOWN = 10
 
 /** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, DEVICE_FORBIDDEN, TARGET_*, DISK_FULL, SEEDERS_MISSING, CATALOG_EXPIRED, TREE_DIFFERS, INTERRUPTED */
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
@@ -136,7 +135,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       const from = baseOf(manifest, full, entries)
       await layDeltas({ target: target.record.target, from, to: index, deltas, devices: options.devices, signal })
     }
-    const entryCount = await requireGood(parts, index, target.record.target)
+    const entryCount = await requireGood({ ...parts, clock: member.clock }, index, target.record.target, [])
     await flushFileSystem(target.record.target)
     const good: DeploymentRecord = { ...target.record, state: "good", changedAtMs: member.clock.nowMs() }
     await saveDeployment(member.home, good)
@@ -296,35 +295,4 @@ async function downloadAndUnpack(
     clearInterval(reporting)
     await Promise.allSettled([download])
   }
-}
-
-/** @throws {GridError} TREE_DIFFERS, naming the first differences */
-async function requireGood(parts: DeployParts, index: TreeIndex, directory: string): Promise<number> {
-  const { emit, signal } = parts
-  let lastMs = 0
-  const { entries, differences, differenceCount } = await verifyTree({
-    directory,
-    index,
-    signal,
-    onProgress: ({ bytes, totalBytes }) => {
-      const nowMs = parts.member.clock.nowMs()
-      if (nowMs - lastMs < PROGRESS_INTERVAL_MS) return
-      lastMs = nowMs
-      emit({ event: "progress", phase: "verify", bytes, totalBytes, bytesPerSecond: 0 })
-    },
-  })
-  if (differenceCount > 0)
-    throw new GridError(
-      "TREE_DIFFERS",
-      `${directory} after unpacking: ${describeDifferences(differences, differenceCount)}. It was not marked good; repeat the command to unpack again`,
-    )
-  return entries
-}
-
-export function describeDifferences(differences: readonly Difference[], differenceCount: number): string {
-  const shown = differences
-    .slice(0, DIFFERENCES_SHOWN)
-    .map(({ path, what, expected, found }) => `${path}: ${what} is ${found}, should be ${expected}`)
-  const more = differenceCount - shown.length
-  return shown.join("; ") + (more > 0 ? `; and ${more} more` : "")
 }

@@ -1,8 +1,11 @@
 /** Compares a target with the signed index of the image that was deployed to it; needs no network. */
 import { realpath } from "node:fs/promises"
-import { verifyTree, type Difference } from "#image/verify-tree.ts"
+import type { Entry } from "#image/entry.ts"
+import { pathMatcher } from "#image/path-patterns.ts"
+import type { TreeIndex } from "#image/tree-index.ts"
+import { verifyTree, type Difference, type DifferenceKind, type Verification } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
-import { layerOf, type Manifest } from "#core/documents.ts"
+import { layerOf } from "#core/documents.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Home } from "#member/home.ts"
@@ -11,7 +14,8 @@ import { findImage, type FoundImage } from "#member/image-sources.ts"
 import { silentLog } from "#member/log.ts"
 import { storedCatalog } from "#member/stored-catalog.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { openIndex } from "./layer-download.ts"
+import { heldIndex } from "./held-indexes.ts"
+import { openIndex, type DownloadParts } from "./layer-download.ts"
 import { readDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { requireImageIdentity } from "./open-image.ts"
 
@@ -22,11 +26,49 @@ export type VerifyParts = {
   readonly onProgress: (progress: { readonly bytes: number; readonly totalBytes: number }) => void
 }
 
-export type Verdict = {
-  readonly manifest: Manifest
-  readonly entries: number
-  readonly differences: readonly Difference[]
-  readonly differenceCount: number
+export type Verdict = Verification & { readonly image: Pick<DeploymentRecord, "site" | "name" | "version"> }
+
+const PROGRESS_INTERVAL_MS = 500
+const DIFFERENCES_SHOWN = 10
+
+type GoodParts = Pick<DownloadParts, "signal" | "emit"> & { readonly clock: Clock }
+
+/** To the number of its entries. @throws {GridError} TREE_DIFFERS, naming the first differences */
+export async function requireGood(parts: GoodParts, index: TreeIndex, directory: string, excluded: readonly string[]): Promise<number> {
+  const { emit, signal, clock } = parts
+  let lastMs = 0
+  const { entries, differences, differenceCount } = await verifyTree({
+    directory,
+    index,
+    passOver: passedOver(excluded),
+    signal,
+    onProgress: ({ bytes, totalBytes }) => {
+      const nowMs = clock.nowMs()
+      if (nowMs - lastMs < PROGRESS_INTERVAL_MS) return
+      lastMs = nowMs
+      emit({ event: "progress", phase: "verify", bytes, totalBytes, bytesPerSecond: 0 })
+    },
+  })
+  if (differenceCount > 0)
+    throw new GridError(
+      "TREE_DIFFERS",
+      `${directory} after unpacking: ${describeDifferences(differences, differenceCount)}. It was not marked good; repeat the command to unpack again`,
+    )
+  return entries
+}
+
+/** What is excluded may change at any time, and the time of the directory that it is in with it. */
+function passedOver(excluded: readonly string[]): (entry: Entry, what: DifferenceKind) => boolean {
+  const isExcluded = pathMatcher(excluded)
+  return ({ path, kind }, what) => isExcluded(path) || (excluded.length > 0 && what === "mtime" && kind === "directory")
+}
+
+export function describeDifferences(differences: readonly Difference[], differenceCount: number): string {
+  const shown = differences
+    .slice(0, DIFFERENCES_SHOWN)
+    .map(({ path, what, expected, found }) => `${path}: ${what} is ${found}, should be ${expected}`)
+  const more = differenceCount - shown.length
+  return shown.join("; ") + (more > 0 ? `; and ${more} more` : "")
 }
 
 /** @throws {GridError} TARGET_UNSUITABLE when this client never deployed there, SEEDERS_MISSING when the index is not held */
@@ -36,6 +78,12 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
   const record = await readDeployment(home, directory)
   if (record === null)
     throw new GridError("TARGET_UNSUITABLE", `${directory} was not deployed from ${home.directory}; name the home that did`)
+  const expected = await heldIndex(home, record.expectedSha256)
+  const passOver = passedOver(record.excluded)
+  if (expected !== null) {
+    const seen = await verifyTree({ directory, index: expected, passOver, signal, onProgress })
+    return { image: record, ...seen }
+  }
   const image = await imageOf(parts, record)
   const { manifest } = image
   const identity = requireImageIdentity(image, { site: home.site, secrets: await home.secrets() })
@@ -51,8 +99,7 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
     const pieces = await layers.pieces(torrent)
     const held = { torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }
     const index = await openIndex(held, layer, identity, signal)
-    const { entries, differences, differenceCount } = await verifyTree({ directory, index, signal, onProgress })
-    return { manifest, entries, differences, differenceCount }
+    return { image: record, ...(await verifyTree({ directory, index, passOver, signal, onProgress })) }
   } finally {
     await layers.close()
   }

@@ -4,7 +4,7 @@
  */
 import { bytesOf, printable, type ByteString } from "./byte-string.ts"
 import { captureTree } from "./capture.ts"
-import { comparePaths, type Entry, type Xattr } from "./entry.ts"
+import { comparePaths, type Entry } from "./entry.ts"
 import { LOST_AND_FOUND } from "./target.ts"
 import { octalMode, type TreeIndex } from "./tree-index.ts"
 
@@ -53,19 +53,22 @@ const SHOWN_MAX = 200
 export async function verifyTree(parts: {
   readonly directory: string
   readonly index: TreeIndex
+  /** What is no difference here. */
+  readonly passOver?: (entry: Entry, what: DifferenceKind) => boolean
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
 }): Promise<Verification> {
   const differences: Difference[] = []
   let differenceCount = 0
-  const differ = (path: ByteString, what: DifferenceKind, expected: string, found: string): void => {
+  const differ: Differ = (entry, what, expected, found) => {
+    if (parts.passOver?.(entry, what) === true) return
     differenceCount += 1
     if (differences.length >= DIFFERENCES_MAX) return
-    differences.push({ path: printable(path), what, expected: expected.slice(0, SHOWN_MAX), found: found.slice(0, SHOWN_MAX) })
+    differences.push({ path: printable(entry.path), what, expected: expected.slice(0, SHOWN_MAX), found: found.slice(0, SHOWN_MAX) })
   }
   const wanted = parts.index.entries()
   let next = wanted.next()
-  const missing = (entry: Entry): void => differ(entry.path, "missing", entry.kind, "nothing")
+  const missing = (entry: Entry): void => differ(entry, "missing", entry.kind, "nothing")
   let progressAt = { bytes: 0, entries: 0 }
   let found = 0
   const summary = await captureTree({
@@ -80,7 +83,7 @@ export async function verifyTree(parts: {
         compareEntries(next.value, entry, differ)
         next = wanted.next()
       } else if (entry.path === LOST_AND_FOUND || entry.path.startsWith(`${LOST_AND_FOUND}/`)) return
-      else differ(entry.path, "extra", "nothing", entry.kind)
+      else differ(entry, "extra", "nothing", entry.kind)
       found += 1
     },
     onProgress({ fileBytes, entryCount }) {
@@ -94,37 +97,36 @@ export async function verifyTree(parts: {
   return { entries: found, differences, differenceCount }
 }
 
-type Differ = (path: ByteString, what: DifferenceKind, expected: string, found: string) => void
+type Differ = (entry: Entry, what: DifferenceKind, expected: string, found: string) => void
 
 function compareEntries(expected: Entry, found: Entry, differ: Differ): void {
-  const { path } = expected
   if (expected.kind !== found.kind) {
-    differ(path, "kind", expected.kind, found.kind)
+    differ(expected, "kind", expected.kind, found.kind)
     return
   }
   if (expected.kind === "file" && found.kind === "file") {
-    if (expected.size !== found.size) differ(path, "content", `${expected.size} bytes`, `${found.size} bytes`)
+    if (expected.size !== found.size) differ(expected, "content", `${expected.size} bytes`, `${found.size} bytes`)
     else if (expected.sha256 !== found.sha256 || expected.zeroBlocks !== found.zeroBlocks)
-      differ(path, "content", `SHA-256 ${expected.sha256}`, `SHA-256 ${found.sha256}`)
+      differ(expected, "content", `SHA-256 ${expected.sha256}`, `SHA-256 ${found.sha256}`)
   }
   if ("target" in expected && "target" in found && expected.target !== found.target)
-    differ(path, "link", printable(expected.target), printable(found.target))
+    differ(expected, "link", printable(expected.target), printable(found.target))
   if ("major" in expected && "major" in found && (expected.major !== found.major || expected.minor !== found.minor))
-    differ(path, "device", `${expected.major}:${expected.minor}`, `${found.major}:${found.minor}`)
-  if (expected.mode !== found.mode) differ(path, "mode", octalMode(expected.mode), octalMode(found.mode))
+    differ(expected, "device", `${expected.major}:${expected.minor}`, `${found.major}:${found.minor}`)
+  if (expected.mode !== found.mode) differ(expected, "mode", octalMode(expected.mode), octalMode(found.mode))
   if (expected.uid !== found.uid || expected.gid !== found.gid)
-    differ(path, "owner", `${expected.uid}:${expected.gid}`, `${found.uid}:${found.gid}`)
-  if (expected.mtimeNs !== found.mtimeNs) differ(path, "mtime", shownTime(expected.mtimeNs), shownTime(found.mtimeNs))
-  compareXattrs(path, expected.xattrs, found.xattrs, differ)
+    differ(expected, "owner", `${expected.uid}:${expected.gid}`, `${found.uid}:${found.gid}`)
+  if (expected.mtimeNs !== found.mtimeNs) differ(expected, "mtime", shownTime(expected.mtimeNs), shownTime(found.mtimeNs))
+  compareXattrs(expected, found, differ)
 }
 
-function compareXattrs(path: ByteString, expected: readonly Xattr[], found: readonly Xattr[], differ: Differ): void {
-  if (expected.length === 0 && found.length === 0) return
-  const left = new Map(expected)
-  const right = new Map(found)
+function compareXattrs(expected: Entry, found: Entry, differ: Differ): void {
+  if (expected.xattrs.length === 0 && found.xattrs.length === 0) return
+  const left = new Map(expected.xattrs)
+  const right = new Map(found.xattrs)
   for (const name of new Set([...left.keys(), ...right.keys()])) {
     if (left.get(name) === right.get(name)) continue
-    differ(path, "xattr", shownXattr(name, left.get(name)), shownXattr(name, right.get(name)))
+    differ(expected, "xattr", shownXattr(name, left.get(name)), shownXattr(name, right.get(name)))
   }
 }
 

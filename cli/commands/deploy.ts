@@ -2,13 +2,13 @@
 import { setFlagsFromString } from "node:v8"
 import type { DeployEvent, DeployOptions } from "#client/deploy.ts"
 import { deployAndReport } from "#client/report.ts"
-import { defaultUsefulness, type SeedUntil } from "#client/usefulness.ts"
+import { defaultUsefulness } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, durationMs } from "../values.ts"
+import { byteCount, durationMs, seedUntilOf } from "../values.ts"
 
 type Options = {
   readonly target?: string
@@ -87,9 +87,4 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
     else if (event.event === "left") output.say(`Left the swarm (${event.why}); uploaded ${formatBytes(event.uploadedBytes)}`)
     else if (event.event === "waiting") output.warn(event.detail)
   }
-}
-
-function seedUntilOf(text: string): SeedUntil {
-  if (text === "useful" || text === "done" || text === "forever") return text
-  throw new GridError("USAGE", `--seed-until is useful, done or forever, not ${JSON.stringify(text.slice(0, 40))}`)
 }

@@ -1,0 +1,367 @@
+/**
+ * Brings a deployed tree to another version by what differs, and back.
+ *
+ * Everything new is made beside the tree first. From the moment that this is durable an update is gone on with, whoever ends it when; before it the tree is
+ * untouched. What an update takes away is kept in the target until the next one, and is what a rollback is made of.
+ */
+import { randomBytes } from "node:crypto"
+import { mkdir, readdir, realpath, rm, statfs } from "node:fs/promises"
+import { join, resolve } from "node:path"
+import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
+import { GridError } from "#core/errors.ts"
+import { formatImageRef, imageQuery, type ImageQuery, type Sha256 } from "#core/identifiers.ts"
+import { deltaDelivery, freshDelivery, type Delivery } from "#core/versions.ts"
+import { printable } from "#image/byte-string.ts"
+import { captureTree } from "#image/capture.ts"
+import { openLayer } from "#image/open-layer.ts"
+import type { Entry } from "#image/entry.ts"
+import { pathMatcher } from "#image/path-patterns.ts"
+import { StagedContents } from "#image/staged-contents.ts"
+import { makeTree, pathIn, type ContentSource } from "#image/staged-tree.ts"
+import { inspectTarget, WORK_DIRECTORY } from "#image/target.ts"
+import { changesBetween, type Change } from "#image/tree-diff.ts"
+import { decodeIndex, encodeIndex, type TreeIndex } from "#image/tree-index.ts"
+import { applySteps } from "#image/tree-steps.ts"
+import { unpackTree } from "#image/unpack.ts"
+import { keptContents, planUpdate, type LocalChange, type LocalPolicy, type UpdatePlan } from "#image/update-plan.ts"
+import { findImage, requireFresh, type FoundImage } from "#member/image-sources.ts"
+import { LayerStore } from "#store/layer-store.ts"
+import { requireCurrentPublisher } from "#trust/catalog.ts"
+import type { DeployEvent } from "./deploy.ts"
+import { stageFor } from "./deploy.ts"
+import { takeContents, indexAfter, type DigestedIndex } from "./delta-chain.ts"
+import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
+import { forgetIndexes, heldIndex, holdIndex } from "./held-indexes.ts"
+import { filesOf } from "./lay-deltas.ts"
+import {
+  fetchIndex,
+  flushFileSystem,
+  identitiesOf,
+  openDeltas,
+  openIndex,
+  piecesInOrder,
+  whenAllComplete,
+  type DownloadParts,
+  type OpenableDelta,
+} from "./layer-download.ts"
+import { seedUntil } from "./seed-until.ts"
+import { readSteps, writeSteps } from "./step-file.ts"
+import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
+import { requireGood } from "./verify.ts"
+
+export type UpdateEvent =
+  | DeployEvent
+  /** `sealedBytes` are to be downloaded, by deltas from the version that is there or as a whole. */
+  | { readonly event: "update-planned"; readonly image: string; readonly from: string; readonly by: "deltas" | "whole" | "what was kept"; readonly sealedBytes: number }
+  | { readonly event: "local-change"; readonly path: string; readonly what: LocalChange["what"] }
+  | { readonly event: "change"; readonly path: string; readonly what: "added" | "removed" | "changed"; readonly bytes: number }
+  | { readonly event: "changes"; readonly steps: number; readonly madeBytes: number; readonly localChanges: number }
+  | { readonly event: "continued"; readonly image: string }
+
+export type UpdateParts = DownloadParts & { readonly emit: (event: UpdateEvent) => void }
+export type UpdateOptions = {
+  readonly target: string
+  /** Null: the newest version of the image that is there. */
+  readonly query: ImageQuery | null
+  readonly local: LocalPolicy
+  /** Beside those that the image excludes and that were excluded before. */
+  readonly exclude: readonly string[]
+  readonly dryRun: boolean
+  readonly stage: string | null
+  readonly seedUntil: SeedUntil
+  readonly usefulness: UsefulnessRule
+}
+
+/** Left free beside what an update makes. */
+const SPARE_BYTES = 32 * 1024 * 1024
+const LOCAL_SHOWN = 1_000
+
+/** @throws {GridError} TREE_CHANGED, TARGET_UNSUITABLE, DISK_FULL, TREE_DIFFERS, and what a deploy refuses */
+export async function updateTarget(parts: UpdateParts, options: UpdateOptions): Promise<DeploymentRecord> {
+  const { member, emit } = parts
+  const record = await settledRecord(parts, options.target)
+  const found = findImage(member.images, options.query ?? imageQuery(nameOf(record, member.home.site)))
+  const { manifest } = found
+  requireCurrentPublisher(requireFresh(found.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
+  if (manifest.site !== record.site || manifest.name !== record.name)
+    throw new GridError("TARGET_UNSUITABLE", `${record.target} holds ${record.name}, and ${manifest.name} is another image; deploy it to an empty directory`)
+  const image = formatImageRef(refOf(manifest))
+  const from = await indexOfRecord(parts, record)
+  const delivery = cheapest(manifest, record)
+  const by = delivery.full === null ? "deltas" : "whole"
+  emit({ event: "update-planned", image, from: record.version, by, sealedBytes: options.dryRun ? 0 : delivery.sealedBytes })
+  const identityOf = identitiesOf(found, member)
+  const index = layerOf(manifest, "index")
+  if (options.dryRun) {
+    const to = await fetchIndex(parts, manifest, identityOf(index))
+    await tellPlan(parts, await plannedFor(parts, { record, from, to, ...options }))
+    return record
+  }
+  const store = await LayerStore.open(await stageFor(parts, delivery.sealedBytes, record.target, options.stage))
+  try {
+    const deltas = await openDeltas(parts, { manifest, deltas: delivery.deltas, identityOf }, store)
+    const full = delivery.full === null ? [] : await openDeltas(parts, { manifest, deltas: [delivery.full], identityOf }, store)
+    await whenAllComplete(parts, [...full, ...deltas], 0)
+    const to = await newIndex(parts, { found, from: { index: from, sha256: record.indexSha256 }, deltas: delivery.full === null ? deltas : null, identityOf })
+    const planned = await plannedFor(parts, { record, from, to: to.index, ...options })
+    tellPlan(parts, planned)
+    const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256 }
+    const done = await commit(parts, { record, planned, next, indexBytes: to.bytes, deltas, full: full[0] ?? null })
+    const sessions = [...full, ...deltas].map(({ session }) => session)
+    for (const { pieces } of sessions) await pieces.sync()
+    const left = await seedUntil(parts, sessions, { until: options.seedUntil, rule: options.usefulness, sinceMs: member.clock.nowMs() })
+    for (const session of sessions) await session.close()
+    emit({ event: "left", atMs: member.clock.nowMs(), ...left })
+    if (options.seedUntil === "useful" && !parts.signal.aborted) for (const { torrent } of sessions) await store.remove(torrent.infohash)
+    return done
+  } catch (error) {
+    if (parts.signal.aborted && !(error instanceof GridError && error.code === "TREE_DIFFERS"))
+      throw new GridError("INTERRUPTED", "the tree is as it was, or the same command goes on with it", { cause: error })
+    throw error
+  } finally {
+    for (const { infohash } of [...(delivery.full === null ? [] : [delivery.full]), ...delivery.deltas]) await member.swarm.session(infohash)?.close()
+    await store.close()
+  }
+}
+
+export type RollbackParts = Omit<UpdateParts, "member"> & { readonly home: UpdateParts["member"]["home"]; readonly clock: UpdateParts["member"]["clock"] }
+
+/** Back to what the tree was before the last update, from what that kept; needs no network. @throws {GridError} TARGET_UNSUITABLE where nothing was kept */
+export async function rollbackTarget(parts: RollbackParts, options: Pick<UpdateOptions, "target" | "local" | "dryRun">): Promise<DeploymentRecord> {
+  const { home, emit } = parts
+  const record = await settledRecord(parts, options.target)
+  const { update } = record
+  if (update === null)
+    throw new GridError("TARGET_UNSUITABLE", `nothing is kept of what ${record.target} was before ${record.version}; deploy the version that you want`)
+  const [from, to] = [await heldIndex(home, record.expectedSha256), await heldIndex(home, update.expectedSha256)]
+  const work = join(record.target, WORK_DIRECTORY, update.id)
+  if (from === null || to === null) throw new GridError("STATE_DAMAGED", `${home.directory} has lost an index that the way back needs; deploy ${update.version} anew`)
+  emit({ event: "update-planned", image: `${record.name}:${update.version}`, from: record.version, by: "what was kept", sealedBytes: 0 })
+  const planned = await plannedFor(parts, { record, from, to, local: options.local, exclude: [] })
+  tellPlan(parts, planned)
+  if (options.dryRun) return record
+  const kept = keptContents(await readSteps(join(work, "steps")), to.entries())
+  const aside: ContentSource = (digest) => {
+    const at = kept.get(digest)
+    return at === undefined ? null : pathIn(join(work, "old"), at)
+  }
+  const { version, indexInfohash, indexSha256 } = update
+  return commit(parts, { record, planned, next: { version, indexInfohash, indexSha256 }, indexBytes: null, deltas: [], full: null, aside })
+}
+
+type LocalParts = { readonly home: RollbackParts["home"]; readonly clock: RollbackParts["clock"]; readonly signal: AbortSignal; readonly emit: (event: UpdateEvent) => void }
+type AnyParts = UpdateParts | RollbackParts
+
+function localParts(parts: AnyParts): LocalParts {
+  const { home, clock } = "member" in parts ? parts.member : parts
+  return { home, clock, signal: parts.signal, emit: parts.emit }
+}
+
+/** The record of a tree that is good; an update that was cut off is finished first. @throws {GridError} TARGET_UNSUITABLE, SOURCE_MISSING */
+async function settledRecord(parts: AnyParts, target: string): Promise<DeploymentRecord> {
+  const { home, emit } = localParts(parts)
+  const wanted = resolve(target)
+  const state = await inspectTarget(wanted)
+  const record = state.kind === "missing" ? null : await readDeployment(home, await realpath(wanted))
+  if (record === null || record.device !== String(state.device) || record.inode !== String(state.inode))
+    throw new GridError("TARGET_UNSUITABLE", `${wanted} was not deployed from ${home.directory}; deploy an image to it, or name the home that did`)
+  if (record.state === "unpacking")
+    throw new GridError("TARGET_UNSUITABLE", `${wanted} is only partly deployed; repeat the deploy of ${record.name}:${record.version}`)
+  if (record.state === "good") return record
+  emit({ event: "continued", image: `${record.name}:${record.update?.version ?? ""}` })
+  return finish(parts, record)
+}
+
+/** Deltas, or the whole where that is shorter or nothing leads here. */
+function cheapest(manifest: Manifest, { version, indexSha256 }: DeploymentRecord): Delivery {
+  const whole = freshDelivery(manifest)
+  const deltas = deltaDelivery(manifest, { version, indexSha256 })
+  return deltas !== null && deltas.sealedBytes <= whole.sealedBytes ? deltas : whole
+}
+
+async function indexOfRecord(parts: UpdateParts, record: DeploymentRecord): Promise<TreeIndex> {
+  const { member, signal } = parts
+  const held = await heldIndex(member.home, record.indexSha256)
+  if (held !== null) return held
+  const found = findImage(member.images, imageQuery(`${nameOf(record, member.home.site)}:${record.version}`), { retired: "show" })
+  const layer = layerOf(found.manifest, "index")
+  const torrent = await member.layers.torrent(layer.infohash)
+  const identity = identitiesOf(found, member)(layer)
+  if (torrent === null || !(await member.layers.isWhole(layer.infohash))) return fetchIndex(parts, found.manifest, identity)
+  const pieces = await member.layers.pieces(torrent)
+  return openIndex({ torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }, layer, identity, signal)
+}
+
+function nameOf({ site, name }: DeploymentRecord, own: string): string {
+  return site === own ? name : `${site}/${name}`
+}
+
+/** By the edits of the deltas, or as it is published. */
+async function newIndex(
+  parts: UpdateParts,
+  how: { readonly found: FoundImage; readonly from: DigestedIndex; readonly deltas: readonly OpenableDelta[] | null; readonly identityOf: (layer: Layer) => string },
+): Promise<DigestedIndex & { readonly bytes: Buffer }> {
+  const { manifest } = how.found
+  const layer = layerOf(manifest, "index")
+  if (how.deltas === null) {
+    const index = await fetchIndex(parts, manifest, how.identityOf(layer))
+    return { index, sha256: layer.contentSha256, bytes: encodeIndex(index.entries()) }
+  }
+  const after = await indexAfter(how.deltas, how.from, parts.signal)
+  if (after.sha256 !== layer.contentSha256)
+    throw new GridError("INDEX_INVALID", `the deltas lead to ${after.sha256}, and ${formatImageRef(refOf(manifest))} is ${layer.contentSha256}`)
+  return { ...after, bytes: after.bytes ?? encodeIndex(after.index.entries()) }
+}
+
+type Planned = {
+  readonly plan: UpdatePlan
+  readonly actual: TreeIndex
+  readonly excluded: readonly string[]
+  readonly changes: Iterable<Change>
+}
+
+/** Reads the whole tree, and decides. */
+async function plannedFor(
+  parts: AnyParts,
+  { record, from, to, local, exclude }: { readonly record: DeploymentRecord; readonly from: TreeIndex; readonly to: TreeIndex } & Pick<UpdateOptions, "local" | "exclude">,
+): Promise<Planned> {
+  const { signal, emit } = localParts(parts)
+  const excluded = [...new Set([...record.excluded, ...exclude])]
+  const entries: Entry[] = []
+  let nextBytes = 0
+  await captureTree({
+    directory: record.target,
+    onEntry: (entry) => entries.push(entry),
+    signal,
+    onProgress: ({ fileBytes }) => {
+      if (fileBytes < nextBytes) return
+      nextBytes = fileBytes + 32 * 1024 * 1024
+      emit({ event: "progress", phase: "verify", bytes: fileBytes, totalBytes: from.fileBytes, bytesPerSecond: 0 })
+    },
+  })
+  const actual = decodeIndex(encodeIndex(entries))
+  const plan = planUpdate({ from: from.entries(), actual: entries, to: to.entries() }, local, pathMatcher(excluded))
+  return { plan, actual, excluded, changes: changesBetween(entries, decodeIndex(plan.expected).entries()) }
+}
+
+function tellPlan(parts: AnyParts, { plan, changes }: Planned): void {
+  const { emit } = localParts(parts)
+  for (const { path, what } of plan.local.slice(0, LOCAL_SHOWN)) emit({ event: "local-change", path: printable(path), what })
+  for (const { path, before, after } of changes) {
+    const what = before === null ? "added" : after === null ? "removed" : "changed"
+    emit({ event: "change", path: printable(path), what, bytes: after?.kind === "file" ? after.size : 0 })
+  }
+  emit({ event: "changes", steps: plan.steps.length, madeBytes: plan.madeBytes, localChanges: plan.local.length })
+}
+
+type Commitment = {
+  readonly record: DeploymentRecord
+  readonly planned: Planned
+  readonly next: { readonly version: string; readonly indexInfohash: Layer["infohash"]; readonly indexSha256: Sha256 }
+  /** Of the image's index; null where it is held. */
+  readonly indexBytes: Buffer | null
+  readonly deltas: readonly OpenableDelta[]
+  readonly full: OpenableDelta | null
+  /** What an earlier update kept. */
+  readonly aside?: ContentSource
+}
+
+/** Makes what is new beside the tree, and then takes the steps. */
+async function commit(parts: AnyParts, { record, planned, next, indexBytes, deltas, full, aside }: Commitment): Promise<DeploymentRecord> {
+  const { home, clock, signal, emit } = localParts(parts)
+  const { plan, actual, excluded } = planned
+  const id = randomBytes(8).toString("hex")
+  const top = join(record.target, WORK_DIRECTORY)
+  const work = join(top, id)
+  await mkdir(top, { mode: 0o700 }).catch(() => {})
+  for (const name of await readdir(top)) if (name !== record.update?.id) await rm(join(top, name), { recursive: true, force: true })
+  await requireRoom(record.target, plan, full?.layer.contentBytes ?? 0)
+  try {
+    await mkdir(join(work, "new"), { recursive: true, mode: 0o700 })
+    const there = filesOf(record.target, actual)
+    const whole = full === null ? null : await unpackWhole(full, join(work, "whole"), signal)
+    const contents = await StagedContents.open(join(work, "contents"), (digest) => aside?.(digest) ?? there(digest) ?? whole?.(digest) ?? null)
+    await takeContents(deltas, contents, signal)
+    let last = 0
+    await makeTree({
+      directory: join(work, "new"),
+      entries: plan.made,
+      contents: contents.at,
+      signal,
+      onProgress: ({ bytes }) => {
+        if (bytes < last + 8 * 1024 * 1024) return
+        last = bytes
+        emit({ event: "progress", phase: "unpack", bytes, totalBytes: plan.madeBytes, bytesPerSecond: 0 })
+      },
+    })
+    for (const name of ["contents", "whole"]) await rm(join(work, name), { recursive: true, force: true })
+    await writeSteps(join(work, "steps"), plan.steps)
+  } catch (error) {
+    await rm(work, { recursive: true, force: true })
+    throw error
+  }
+  await flushFileSystem(record.target)
+  await holdIndex(home, encodeIndex(actual.entries()))
+  if (indexBytes !== null) await holdIndex(home, indexBytes)
+  const expectedSha256 = await holdIndex(home, plan.expected)
+  const updating: DeploymentRecord = { ...record, excluded: [...excluded], state: "updating", changedAtMs: clock.nowMs(), update: { id, ...next, expectedSha256 } }
+  const before = await holdIndex(home, encodeIndex(actual.entries()))
+  await saveDeployment(home, { ...updating, expectedSha256: before })
+  return finish(parts, { ...updating, expectedSha256: before })
+}
+
+/** From the moment on that everything new is durable. */
+async function finish(parts: AnyParts, record: DeploymentRecord): Promise<DeploymentRecord> {
+  const { home, clock, signal, emit } = localParts(parts)
+  const { update, target } = record
+  if (update === null) throw new GridError("STATE_DAMAGED", `the record of ${target} does not say what it is updated to; deploy it anew`)
+  const work = join(target, WORK_DIRECTORY, update.id)
+  const steps = await readSteps(join(work, "steps"))
+  await applySteps({
+    target,
+    work,
+    steps,
+    onProgress: ({ done, total }) => emit({ event: "progress", phase: "unpack", bytes: done, totalBytes: total, bytesPerSecond: 0 }),
+  })
+  await flushFileSystem(target)
+  const expected = await heldIndex(home, update.expectedSha256)
+  if (expected === null) throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of ${record.name}:${update.version}; deploy it anew`)
+  const entries = await requireGood({ signal, emit, clock }, expected, target, record.excluded)
+  const { version, indexInfohash, indexSha256, expectedSha256 } = update
+  const { version: formerVersion, indexInfohash: formerInfohash, indexSha256: formerIndex, expectedSha256: formerExpected } = record
+  const good: DeploymentRecord = {
+    ...record,
+    version,
+    indexInfohash,
+    indexSha256,
+    expectedSha256,
+    state: "good",
+    changedAtMs: clock.nowMs(),
+    update: { id: update.id, version: formerVersion, indexInfohash: formerInfohash, indexSha256: formerIndex, expectedSha256: formerExpected },
+  }
+  await saveDeployment(home, good)
+  await rm(join(work, "new"), { recursive: true, force: true })
+  for (const name of await readdir(join(target, WORK_DIRECTORY)))
+    if (name !== update.id) await rm(join(target, WORK_DIRECTORY, name), { recursive: true, force: true })
+  await forgetIndexes(home)
+  emit({ event: "good", atMs: clock.nowMs(), entries })
+  return good
+}
+
+/** The tree of a full layer, for its contents: where no delta leads to what is wanted, or what a patch is of was changed. */
+async function unpackWhole(full: OpenableDelta, directory: string, signal: AbortSignal): Promise<ContentSource> {
+  await mkdir(directory, { mode: 0o700 })
+  const entries: Entry[] = []
+  const { session, layer, identity } = full
+  const content = openLayer(piecesInOrder(session, signal), { identity, layer })
+  await unpackTree(content, { target: directory, signal, onEntry: (entry) => entries.push(entry) })
+  return filesOf(directory, decodeIndex(encodeIndex(entries)))
+}
+
+/** Contents that came and the files made of them are there at the same time. */
+async function requireRoom(target: string, { madeBytes }: UpdatePlan, wholeBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(target)
+  const neededBytes = 2 * madeBytes + wholeBytes + SPARE_BYTES
+  if (bavail * bsize < neededBytes)
+    throw new GridError("DISK_FULL", `the update makes files of ${madeBytes} bytes beside the old ones and needs ${neededBytes}; ${target} has ${bavail * bsize}. Nothing was changed`)
+}
