@@ -8,7 +8,11 @@ const everyVersion: CommandArgument = { ...image, description: "the image; witho
 const group: CommandArgument = { name: "NAME", description: "the group: a-z, 0-9 and -", required: true }
 const groupMembers: CommandArgument = { name: "MEMBER...", description: "members' ids, as 'imagegrid join' printed them", required: true }
 const signing: readonly CommandOption[] = [...keyOptions, outOption]
-const local: CommandOption = { flags: "--local <WHAT>", description: "what becomes of local changes: keep, overwrite or refuse", default: "refuse" }
+const local: CommandOption = {
+  flags: "--local <WHAT>",
+  description: "what becomes of local changes: keep, overwrite or refuse",
+  default: "refuse",
+}
 const dryRun: CommandOption = { flags: "--dry-run", description: "list what would change, and change nothing" }
 const target: CommandOption = { flags: "--target <DIR>", description: "the directory that holds the deployed tree" }
 const listening: readonly CommandOption[] = [
@@ -464,7 +468,11 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--group <A,B...>", description: "the groups that may open it", default: "default" },
       { flags: "--pieces-of <BYTES>", description: "length of a torrent piece, a power of two such as 256KiB" },
       { flags: "--from <NAME:VERSION>", description: "publish what the tree has beyond this version, from which clients can then update" },
-      { flags: "--full <WHEN>", description: "beside that the whole tree: auto (once the differences add up), always or never", default: "auto" },
+      {
+        flags: "--full <WHEN>",
+        description: "beside that the whole tree: auto (once the differences add up), always or never",
+        default: "auto",
+      },
       { flags: "--reread", description: "with --from, read files too that look as they did when that version was published" },
       { flags: "--no-keep-files", description: "keep no copies of the files, from which the next version's patches are made" },
       { flags: "--wait-copies <N>", description: "return when N servers hold it" },
@@ -547,7 +555,10 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { ...target, description: "the directory that was deployed to" },
       local,
-      { flags: "--exclude <PATTERN...>", description: "never touch these paths, such as /etc/machine-id or /var/log; remembered for later updates" },
+      {
+        flags: "--exclude <PATTERN...>",
+        description: "never touch these paths, such as /etc/machine-id or /var/log; remembered for later updates",
+      },
       dryRun,
       { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
@@ -556,7 +567,8 @@ export const commands: readonly CommandSpec[] = [
       "imagegrid update --home /var/lib/imagegrid --target / --local keep --exclude /var/log /etc/machine-id",
       "imagegrid update debian:2026.12 --home /var/lib/imagegrid --target /mnt --dry-run",
     ],
-    exitNotes: "65 (TREE_CHANGED) when there are local changes and --local does not say what becomes of them. A run that was cut off is continued by the same command.",
+    exitNotes:
+      "65 (TREE_CHANGED) when there are local changes and --local does not say what becomes of them. A run that was cut off is continued by the same command.",
     home: "needed",
     load: () => import("./commands/update.ts"),
   },

@@ -12,7 +12,11 @@ import { piecesInOrder, type OpenableDelta } from "./layer-download.ts"
 export type DigestedIndex = { readonly index: TreeIndex; readonly sha256: Sha256 }
 
 /** Reads no further into each than the edits of the index. @throws {GridError} INDEX_INVALID where they don't follow each other, SEALED_INVALID */
-export async function indexAfter(deltas: readonly OpenableDelta[], from: DigestedIndex, signal: AbortSignal): Promise<DigestedIndex & { readonly bytes: Buffer | null }> {
+export async function indexAfter(
+  deltas: readonly OpenableDelta[],
+  from: DigestedIndex,
+  signal: AbortSignal,
+): Promise<DigestedIndex & { readonly bytes: Buffer | null }> {
   let at: DigestedIndex & { readonly bytes: Buffer | null } = { ...from, bytes: null }
   for (const delta of deltas) {
     const { header, edits } = await editsOf(delta, signal)
@@ -38,7 +42,8 @@ async function editsOf(delta: OpenableDelta, signal: AbortSignal) {
       content: async () => {},
     })
   } catch (error) {
-    if (found !== null && error instanceof EditsAreRead) return found as { header: { parent: Sha256; index: Sha256 }; edits: readonly IndexEdit[] }
+    if (found !== null && error instanceof EditsAreRead)
+      return found as { header: { parent: Sha256; index: Sha256 }; edits: readonly IndexEdit[] }
     throw error
   }
   throw new Error("unreachable: a delta layer has a beginning")

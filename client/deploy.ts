@@ -226,7 +226,10 @@ function baseOf(manifest: Manifest, full: Layer, entries: readonly Entry[]): Dig
   const sha256 = hash("sha256", bytes) as Sha256
   const wanted = manifest.lineage?.versions.find(({ version }) => version === versionOf(manifest, full))?.indexSha256
   if (sha256 !== wanted)
-    throw new GridError("INDEX_INVALID", `the tree of ${versionOf(manifest, full)} is ${sha256}, and the lineage of ${manifest.version} says ${wanted}`)
+    throw new GridError(
+      "INDEX_INVALID",
+      `the tree of ${versionOf(manifest, full)} is ${sha256}, and the lineage of ${manifest.version} says ${wanted}`,
+    )
   return { index: decodeIndex(bytes), sha256 }
 }
 
@@ -283,12 +286,16 @@ async function downloadAndUnpack(
   const download = awaitDownload()
   try {
     const content = openLayer(piecesInOrder(session, either), { identity, layer: full })
-    const unpack = unpackTree(content, { target, devices, signal: either, onEntry, onProgress: ({ bytes }) => (unpackedBytes = bytes) }).catch(
-      (error: unknown) => {
-        failed.abort(error)
-        throw error
-      },
-    )
+    const unpack = unpackTree(content, {
+      target,
+      devices,
+      signal: either,
+      onEntry,
+      onProgress: ({ bytes }) => (unpackedBytes = bytes),
+    }).catch((error: unknown) => {
+      failed.abort(error)
+      throw error
+    })
     await Promise.all([unpack, download])
     return entries
   } finally {

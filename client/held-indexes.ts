@@ -41,5 +41,6 @@ export async function forgetIndexes(home: Home): Promise<void> {
       ...(update === null ? [] : [update.indexSha256, update.expectedSha256]),
     ]),
   )
-  for (const name of await readdir(home.path(DIRECTORY)).catch(() => [])) if (!named.has(name as Sha256)) await rm(home.path(DIRECTORY, name))
+  for (const name of await readdir(home.path(DIRECTORY)).catch(() => []))
+    if (!named.has(name as Sha256)) await rm(home.path(DIRECTORY, name))
 }

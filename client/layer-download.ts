@@ -107,7 +107,10 @@ export async function whenAllComplete(parts: DownloadParts, layers: readonly Lay
   const totalBytes = layers.reduce((sum, { layer }) => sum + layer.sealedBytes, 0)
   const report = () => {
     const all = layers.map(({ session }) => session.statistics())
-    const bytes = layers.reduce((sum, { session, layer }) => sum + Math.min(layer.sealedBytes, heldBytes(session.torrent, session.pieces)), 0)
+    const bytes = layers.reduce(
+      (sum, { session, layer }) => sum + Math.min(layer.sealedBytes, heldBytes(session.torrent, session.pieces)),
+      0,
+    )
     const bytesPerSecond = all.reduce((sum, one) => sum + one.downloadBytesPerSecond, 0)
     emit({ event: "progress", phase: "download", bytes, totalBytes, bytesPerSecond })
   }

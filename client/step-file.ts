@@ -31,7 +31,8 @@ export async function readSteps(path: string): Promise<Step[]> {
   return values.map((value): Step => {
     const at = typeof value["path"] === "string" ? unescapeBytes(value["path"]) : null
     if (at === null) return damaged()
-    if (value["is"] === "attributes") return { ...(value as Step & { is: "attributes" }), path: at, mtimeNs: BigInt(String(value["mtimeNs"])) }
+    if (value["is"] === "attributes")
+      return { ...(value as Step & { is: "attributes" }), path: at, mtimeNs: BigInt(String(value["mtimeNs"])) }
     return { ...(value as Step & { is: "take" }), path: at }
   })
 }

@@ -23,7 +23,15 @@ import { changesBetween, type Change } from "#image/tree-diff.ts"
 import { decodeIndex, encodeIndex, type TreeIndex } from "#image/tree-index.ts"
 import { applySteps } from "#image/tree-steps.ts"
 import { unpackTree } from "#image/unpack.ts"
-import { keptContents, planUpdate, type LocalChange, type LocalPolicy, type UpdatePlan } from "#image/update-plan.ts"
+import {
+  keptContents,
+  localChanges,
+  planUpdate,
+  requireNone,
+  type LocalChange,
+  type LocalPolicy,
+  type UpdatePlan,
+} from "#image/update-plan.ts"
 import { findImage, requireFresh, type FoundImage } from "#member/image-sources.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { requireCurrentPublisher } from "#trust/catalog.ts"
@@ -52,7 +60,13 @@ import { requireGood } from "./verify.ts"
 export type UpdateEvent =
   | DeployEvent
   /** `sealedBytes` are to be downloaded, by deltas from the version that is there or as a whole. */
-  | { readonly event: "update-planned"; readonly image: string; readonly from: string; readonly by: "deltas" | "whole" | "what was kept"; readonly sealedBytes: number }
+  | {
+      readonly event: "update-planned"
+      readonly image: string
+      readonly from: string
+      readonly by: "deltas" | "whole" | "what was kept"
+      readonly sealedBytes: number
+    }
   | { readonly event: "local-change"; readonly path: string; readonly what: LocalChange["what"] }
   | { readonly event: "change"; readonly path: string; readonly what: "added" | "removed" | "changed"; readonly bytes: number }
   | { readonly event: "changes"; readonly steps: number; readonly madeBytes: number; readonly localChanges: number }
@@ -75,6 +89,7 @@ export type UpdateOptions = {
 /** Left free beside what an update makes. */
 const SPARE_BYTES = 32 * 1024 * 1024
 const LOCAL_SHOWN = 1_000
+const PROGRESS_STEP_BYTES = 32 * 1024 * 1024
 
 /** @throws {GridError} TREE_CHANGED, TARGET_UNSUITABLE, DISK_FULL, TREE_DIFFERS, and what a deploy refuses */
 export async function updateTarget(parts: UpdateParts, options: UpdateOptions): Promise<DeploymentRecord> {
@@ -84,9 +99,13 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
   const { manifest } = found
   requireCurrentPublisher(requireFresh(found.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
   if (manifest.site !== record.site || manifest.name !== record.name)
-    throw new GridError("TARGET_UNSUITABLE", `${record.target} holds ${record.name}, and ${manifest.name} is another image; deploy it to an empty directory`)
+    throw new GridError(
+      "TARGET_UNSUITABLE",
+      `${record.target} holds ${record.name}, and ${manifest.name} is another image; deploy it to an empty directory`,
+    )
   const image = formatImageRef(refOf(manifest))
   const from = await indexOfRecord(parts, record)
+  const reading = await readTree(parts, { record, from, ...options })
   const delivery = cheapest(manifest, record)
   const by = delivery.full === null ? "deltas" : "whole"
   emit({ event: "update-planned", image, from: record.version, by, sealedBytes: options.dryRun ? 0 : delivery.sealedBytes })
@@ -94,7 +113,7 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
   const index = layerOf(manifest, "index")
   if (options.dryRun) {
     const to = await fetchIndex(parts, manifest, identityOf(index))
-    await tellPlan(parts, await plannedFor(parts, { record, from, to, ...options }))
+    tellPlan(parts, plannedFor(reading, { from, to, local: options.local }))
     return record
   }
   const store = await LayerStore.open(await stageFor(parts, delivery.sealedBytes, record.target, options.stage))
@@ -102,8 +121,13 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
     const deltas = await openDeltas(parts, { manifest, deltas: delivery.deltas, identityOf }, store)
     const full = delivery.full === null ? [] : await openDeltas(parts, { manifest, deltas: [delivery.full], identityOf }, store)
     await whenAllComplete(parts, [...full, ...deltas], 0)
-    const to = await newIndex(parts, { found, from: { index: from, sha256: record.indexSha256 }, deltas: delivery.full === null ? deltas : null, identityOf })
-    const planned = await plannedFor(parts, { record, from, to: to.index, ...options })
+    const to = await newIndex(parts, {
+      found,
+      from: { index: from, sha256: record.indexSha256 },
+      deltas: delivery.full === null ? deltas : null,
+      identityOf,
+    })
+    const planned = plannedFor(reading, { from, to: to.index, local: options.local })
     tellPlan(parts, planned)
     const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256 }
     const done = await commit(parts, { record, planned, next, indexBytes: to.bytes, deltas, full: full[0] ?? null })
@@ -119,25 +143,36 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
       throw new GridError("INTERRUPTED", "the tree is as it was, or the same command goes on with it", { cause: error })
     throw error
   } finally {
-    for (const { infohash } of [...(delivery.full === null ? [] : [delivery.full]), ...delivery.deltas]) await member.swarm.session(infohash)?.close()
+    for (const { infohash } of [...(delivery.full === null ? [] : [delivery.full]), ...delivery.deltas])
+      await member.swarm.session(infohash)?.close()
     await store.close()
   }
 }
 
-export type RollbackParts = Omit<UpdateParts, "member"> & { readonly home: UpdateParts["member"]["home"]; readonly clock: UpdateParts["member"]["clock"] }
+export type RollbackParts = Omit<UpdateParts, "member"> & {
+  readonly home: UpdateParts["member"]["home"]
+  readonly clock: UpdateParts["member"]["clock"]
+}
 
 /** Back to what the tree was before the last update, from what that kept; needs no network. @throws {GridError} TARGET_UNSUITABLE where nothing was kept */
-export async function rollbackTarget(parts: RollbackParts, options: Pick<UpdateOptions, "target" | "local" | "dryRun">): Promise<DeploymentRecord> {
+export async function rollbackTarget(
+  parts: RollbackParts,
+  options: Pick<UpdateOptions, "target" | "local" | "dryRun">,
+): Promise<DeploymentRecord> {
   const { home, emit } = parts
   const record = await settledRecord(parts, options.target)
   const { update } = record
   if (update === null)
-    throw new GridError("TARGET_UNSUITABLE", `nothing is kept of what ${record.target} was before ${record.version}; deploy the version that you want`)
+    throw new GridError(
+      "TARGET_UNSUITABLE",
+      `nothing is kept of what ${record.target} was before ${record.version}; deploy the version that you want`,
+    )
   const [from, to] = [await heldIndex(home, record.expectedSha256), await heldIndex(home, update.expectedSha256)]
   const work = join(record.target, WORK_DIRECTORY, update.id)
-  if (from === null || to === null) throw new GridError("STATE_DAMAGED", `${home.directory} has lost an index that the way back needs; deploy ${update.version} anew`)
+  if (from === null || to === null)
+    throw new GridError("STATE_DAMAGED", `${home.directory} has lost an index that the way back needs; deploy ${update.version} anew`)
   emit({ event: "update-planned", image: `${record.name}:${update.version}`, from: record.version, by: "what was kept", sealedBytes: 0 })
-  const planned = await plannedFor(parts, { record, from, to, local: options.local, exclude: [] })
+  const planned = plannedFor(await readTree(parts, { record, from, local: options.local, exclude: [] }), { from, to, local: options.local })
   tellPlan(parts, planned)
   if (options.dryRun) return record
   const kept = keptContents(await readSteps(join(work, "steps")), to.entries())
@@ -149,7 +184,12 @@ export async function rollbackTarget(parts: RollbackParts, options: Pick<UpdateO
   return commit(parts, { record, planned, next: { version, indexInfohash, indexSha256 }, indexBytes: null, deltas: [], full: null, aside })
 }
 
-type LocalParts = { readonly home: RollbackParts["home"]; readonly clock: RollbackParts["clock"]; readonly signal: AbortSignal; readonly emit: (event: UpdateEvent) => void }
+type LocalParts = {
+  readonly home: RollbackParts["home"]
+  readonly clock: RollbackParts["clock"]
+  readonly signal: AbortSignal
+  readonly emit: (event: UpdateEvent) => void
+}
 type AnyParts = UpdateParts | RollbackParts
 
 function localParts(parts: AnyParts): LocalParts {
@@ -164,7 +204,10 @@ async function settledRecord(parts: AnyParts, target: string): Promise<Deploymen
   const state = await inspectTarget(wanted)
   const record = state.kind === "missing" ? null : await readDeployment(home, await realpath(wanted))
   if (record === null || record.device !== String(state.device) || record.inode !== String(state.inode))
-    throw new GridError("TARGET_UNSUITABLE", `${wanted} was not deployed from ${home.directory}; deploy an image to it, or name the home that did`)
+    throw new GridError(
+      "TARGET_UNSUITABLE",
+      `${wanted} was not deployed from ${home.directory}; deploy an image to it, or name the home that did`,
+    )
   if (record.state === "unpacking")
     throw new GridError("TARGET_UNSUITABLE", `${wanted} is only partly deployed; repeat the deploy of ${record.name}:${record.version}`)
   if (record.state === "good") return record
@@ -199,7 +242,12 @@ function nameOf({ site, name }: DeploymentRecord, own: string): string {
 /** By the edits of the deltas, or as it is published. */
 async function newIndex(
   parts: UpdateParts,
-  how: { readonly found: FoundImage; readonly from: DigestedIndex; readonly deltas: readonly OpenableDelta[] | null; readonly identityOf: (layer: Layer) => string },
+  how: {
+    readonly found: FoundImage
+    readonly from: DigestedIndex
+    readonly deltas: readonly OpenableDelta[] | null
+    readonly identityOf: (layer: Layer) => string
+  },
 ): Promise<DigestedIndex & { readonly bytes: Buffer }> {
   const { manifest } = how.found
   const layer = layerOf(manifest, "index")
@@ -209,7 +257,10 @@ async function newIndex(
   }
   const after = await indexAfter(how.deltas, how.from, parts.signal)
   if (after.sha256 !== layer.contentSha256)
-    throw new GridError("INDEX_INVALID", `the deltas lead to ${after.sha256}, and ${formatImageRef(refOf(manifest))} is ${layer.contentSha256}`)
+    throw new GridError(
+      "INDEX_INVALID",
+      `the deltas lead to ${after.sha256}, and ${formatImageRef(refOf(manifest))} is ${layer.contentSha256}`,
+    )
   return { ...after, bytes: after.bytes ?? encodeIndex(after.index.entries()) }
 }
 
@@ -220,13 +271,21 @@ type Planned = {
   readonly changes: Iterable<Change>
 }
 
-/** Reads the whole tree, and decides. */
-async function plannedFor(
+type Reading = { readonly actual: TreeIndex; readonly excluded: readonly string[] }
+
+/** Reads the whole tree. @throws {GridError} TREE_CHANGED before anything else is done, where local changes are not to be touched */
+async function readTree(
   parts: AnyParts,
-  { record, from, to, local, exclude }: { readonly record: DeploymentRecord; readonly from: TreeIndex; readonly to: TreeIndex } & Pick<UpdateOptions, "local" | "exclude">,
-): Promise<Planned> {
+  {
+    record,
+    from,
+    local,
+    exclude,
+  }: { readonly record: DeploymentRecord; readonly from: TreeIndex } & Pick<UpdateOptions, "local" | "exclude">,
+): Promise<Reading> {
   const { signal, emit } = localParts(parts)
   const excluded = [...new Set([...record.excluded, ...exclude])]
+  const isExcluded = pathMatcher(excluded)
   const entries: Entry[] = []
   let nextBytes = 0
   await captureTree({
@@ -235,13 +294,21 @@ async function plannedFor(
     signal,
     onProgress: ({ fileBytes }) => {
       if (fileBytes < nextBytes) return
-      nextBytes = fileBytes + 32 * 1024 * 1024
+      nextBytes = fileBytes + PROGRESS_STEP_BYTES
       emit({ event: "progress", phase: "verify", bytes: fileBytes, totalBytes: from.fileBytes, bytesPerSecond: 0 })
     },
   })
-  const actual = decodeIndex(encodeIndex(entries))
-  const plan = planUpdate({ from: from.entries(), actual: entries, to: to.entries() }, local, pathMatcher(excluded))
-  return { plan, actual, excluded, changes: changesBetween(entries, decodeIndex(plan.expected).entries()) }
+  if (local === "refuse") requireNone(localChanges(from.entries(), entries, isExcluded))
+  return { actual: decodeIndex(encodeIndex(entries)), excluded }
+}
+
+function plannedFor(
+  reading: Reading,
+  { from, to, local }: { readonly from: TreeIndex; readonly to: TreeIndex; readonly local: LocalPolicy },
+): Planned {
+  const { actual, excluded } = reading
+  const plan = planUpdate({ from: from.entries(), actual: actual.entries(), to: to.entries() }, local, pathMatcher(excluded))
+  return { plan, actual, excluded, changes: changesBetween(actual.entries(), decodeIndex(plan.expected).entries()) }
 }
 
 function tellPlan(parts: AnyParts, { plan, changes }: Planned): void {
@@ -280,7 +347,10 @@ async function commit(parts: AnyParts, { record, planned, next, indexBytes, delt
     await mkdir(join(work, "new"), { recursive: true, mode: 0o700 })
     const there = filesOf(record.target, actual)
     const whole = full === null ? null : await unpackWhole(full, join(work, "whole"), signal)
-    const contents = await StagedContents.open(join(work, "contents"), (digest) => aside?.(digest) ?? there(digest) ?? whole?.(digest) ?? null)
+    const contents = await StagedContents.open(
+      join(work, "contents"),
+      (digest) => aside?.(digest) ?? there(digest) ?? whole?.(digest) ?? null,
+    )
     await takeContents(deltas, contents, signal)
     let last = 0
     await makeTree({
@@ -304,7 +374,13 @@ async function commit(parts: AnyParts, { record, planned, next, indexBytes, delt
   await holdIndex(home, encodeIndex(actual.entries()))
   if (indexBytes !== null) await holdIndex(home, indexBytes)
   const expectedSha256 = await holdIndex(home, plan.expected)
-  const updating: DeploymentRecord = { ...record, excluded: [...excluded], state: "updating", changedAtMs: clock.nowMs(), update: { id, ...next, expectedSha256 } }
+  const updating: DeploymentRecord = {
+    ...record,
+    excluded: [...excluded],
+    state: "updating",
+    changedAtMs: clock.nowMs(),
+    update: { id, ...next, expectedSha256 },
+  }
   const before = await holdIndex(home, encodeIndex(actual.entries()))
   await saveDeployment(home, { ...updating, expectedSha256: before })
   return finish(parts, { ...updating, expectedSha256: before })
@@ -325,7 +401,8 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
   })
   await flushFileSystem(target)
   const expected = await heldIndex(home, update.expectedSha256)
-  if (expected === null) throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of ${record.name}:${update.version}; deploy it anew`)
+  if (expected === null)
+    throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of ${record.name}:${update.version}; deploy it anew`)
   const entries = await requireGood({ signal, emit, clock }, expected, target, record.excluded)
   const { version, indexInfohash, indexSha256, expectedSha256 } = update
   const { version: formerVersion, indexInfohash: formerInfohash, indexSha256: formerIndex, expectedSha256: formerExpected } = record
@@ -337,7 +414,13 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
     expectedSha256,
     state: "good",
     changedAtMs: clock.nowMs(),
-    update: { id: update.id, version: formerVersion, indexInfohash: formerInfohash, indexSha256: formerIndex, expectedSha256: formerExpected },
+    update: {
+      id: update.id,
+      version: formerVersion,
+      indexInfohash: formerInfohash,
+      indexSha256: formerIndex,
+      expectedSha256: formerExpected,
+    },
   }
   await saveDeployment(home, good)
   await rm(join(work, "new"), { recursive: true, force: true })
@@ -363,5 +446,8 @@ async function requireRoom(target: string, { madeBytes }: UpdatePlan, wholeBytes
   const { bavail, bsize } = await statfs(target)
   const neededBytes = 2 * madeBytes + wholeBytes + SPARE_BYTES
   if (bavail * bsize < neededBytes)
-    throw new GridError("DISK_FULL", `the update makes files of ${madeBytes} bytes beside the old ones and needs ${neededBytes}; ${target} has ${bavail * bsize}. Nothing was changed`)
+    throw new GridError(
+      "DISK_FULL",
+      `the update makes files of ${madeBytes} bytes beside the old ones and needs ${neededBytes}; ${target} has ${bavail * bsize}. Nothing was changed`,
+    )
 }

@@ -59,10 +59,13 @@ export const Manifest = Type.Object(
       Type.Object(
         {
           /** The oldest first. `indexSha256` is the digest of that version's index, opened. */
-          versions: Type.Array(Type.Object({ version: Type.String({ maxLength: 64 }), indexSha256: Digest }, { additionalProperties: false }), {
-            minItems: 1,
-            maxItems: LINEAGE_MAX,
-          }),
+          versions: Type.Array(
+            Type.Object({ version: Type.String({ maxLength: 64 }), indexSha256: Digest }, { additionalProperties: false }),
+            {
+              minItems: 1,
+              maxItems: LINEAGE_MAX,
+            },
+          ),
           /** Their identities, sealed to this version's (crypto/lineage.ts). */
           sealed: Base64(16_000),
         },

@@ -27,7 +27,9 @@ export function freshDelivery(manifest: Manifest): Delivery {
 
 /** From a version that is there by deltas alone; null where they don't lead from it. */
 export function deltaDelivery(manifest: Manifest, held: HeldVersion): Delivery | null {
-  const known = (manifest.lineage?.versions ?? []).some(({ version, indexSha256 }) => version === held.version && indexSha256 === held.indexSha256)
+  const known = (manifest.lineage?.versions ?? []).some(
+    ({ version, indexSha256 }) => version === held.version && indexSha256 === held.indexSha256,
+  )
   return known ? delivery(manifest, null, held.version) : null
 }
 

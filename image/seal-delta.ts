@@ -123,7 +123,11 @@ async function writeContent(parts: DeltaParts, out: LayerSealer, entry: FileEntr
   for (const { offset, length } of kept) {
     digest.updateZeros(offset - at)
     at = offset
-    for await (const bytes of createReadStream(path, { start: at, end: offset + length - 1, highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
+    for await (const bytes of createReadStream(path, {
+      start: at,
+      end: offset + length - 1,
+      highWaterMark: READ_BYTES,
+    }) as AsyncIterable<Buffer>) {
       digest.update(bytes)
       await write(out, bytes)
       at += bytes.length
@@ -163,7 +167,11 @@ async function patchesOf(parts: DeltaParts, entry: FileEntry, base: Sha256): Pro
 
 function changed(entry: FileEntry, cause?: unknown): never {
   const why = cause === undefined ? "" : `: ${reasonOf(cause)}`
-  throw new GridError("CAPTURE_FAILED", `${printable(entry.path)} changed while it was read${why}; publish again when nothing writes there`, { cause })
+  throw new GridError(
+    "CAPTURE_FAILED",
+    `${printable(entry.path)} changed while it was read${why}; publish again when nothing writes there`,
+    { cause },
+  )
 }
 
 async function writeLine(out: LayerSealer, content: DeltaContent): Promise<void> {

@@ -57,13 +57,12 @@ type Trees = {
 
 /** @throws {GridError} TREE_CHANGED under `refuse`, TARGET_UNSUITABLE where the image has a name of our own */
 export function planUpdate(trees: Trees, policy: LocalPolicy, isExcluded: (path: ByteString) => boolean): UpdatePlan {
-  const from = new Map(listed(trees.from))
   const actual = new Map(listed(trees.actual))
   const to = new Map(listed(trees.to))
   if (to.has(WORK_DIRECTORY as ByteString))
     throw new GridError("TARGET_UNSUITABLE", `the image has a name ${WORK_DIRECTORY} at its top, which updates use; publish it without`)
-  const local = localChanges(from, actual, isExcluded)
-  if (policy === "refuse" && local.length > 0) throw refusal(local)
+  const local = localChanges(trees.from, actual.values(), isExcluded)
+  if (policy === "refuse") requireNone(local)
   const localPaths = new Set(policy === "keep" ? local.map(({ path }) => path) : [])
   const stays = (path: ByteString) => localPaths.has(path) || isExcluded(path)
   const chosen = choose(actual, to, stays)
@@ -78,9 +77,10 @@ function* listed(entries: Iterable<Entry>): Generator<[ByteString, Entry]> {
 
 type Tree = ReadonlyMap<ByteString, Entry>
 
-export function localChanges(from: Tree, actual: Tree, isExcluded: (path: ByteString) => boolean): LocalChange[] {
+/** What differs from what the tree was when it was last good; both in order. */
+export function localChanges(from: Iterable<Entry>, actual: Iterable<Entry>, isExcluded: (path: ByteString) => boolean): LocalChange[] {
   const found: LocalChange[] = []
-  for (const { path, before, after } of changesBetween(from.values(), actual.values())) {
+  for (const { path, before, after } of changesBetween(from, actual)) {
     if (isExcluded(path)) continue
     if (
       before?.kind === "directory" &&
@@ -95,10 +95,12 @@ export function localChanges(from: Tree, actual: Tree, isExcluded: (path: ByteSt
 
 const LOCAL_SHOWN = 10
 
-function refusal(local: readonly LocalChange[]): GridError {
+/** @throws {GridError} TREE_CHANGED */
+export function requireNone(local: readonly LocalChange[]): void {
+  if (local.length === 0) return
   const shown = local.slice(0, LOCAL_SHOWN).map(({ path, what }) => `${printable(path)} (${what})`)
   const more = local.length - shown.length
-  return new GridError(
+  throw new GridError(
     "TREE_CHANGED",
     `${shown.join(", ")}${more > 0 ? ` and ${more} more` : ""}. Keep such changes with --local keep, give them up with --local overwrite, or never touch such paths with --exclude PATTERN`,
   )

@@ -23,7 +23,9 @@ export type SealVersionParts = {
   readonly layers: LayerStore
   readonly random: (byteCount: number) => Uint8Array
   readonly signal: AbortSignal
-  readonly onProgress?: ((progress: { readonly phase: "sealing"; readonly contentBytes: number; readonly sealedBytes: number }) => void) | undefined
+  readonly onProgress?:
+    | ((progress: { readonly phase: "sealing"; readonly contentBytes: number; readonly sealedBytes: number }) => void)
+    | undefined
 }
 export type SealVersionOptions = {
   readonly directory: string
@@ -61,7 +63,11 @@ export type SealedVersion = {
 }
 
 /** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, LAYER_MISSING */
-export async function openParent({ home, layers }: Pick<SealVersionParts, "home" | "layers">, catalog: Catalog, ref: ImageRef): Promise<Parent> {
+export async function openParent(
+  { home, layers }: Pick<SealVersionParts, "home" | "layers">,
+  catalog: Catalog,
+  ref: ImageRef,
+): Promise<Parent> {
   const name = formatImageRef(ref)
   const manifest = catalog.images.get(name)
   if (manifest === undefined) throw new GridError("IMAGE_UNKNOWN", `${name}; 'imagegrid images' lists the versions that there are`)
@@ -110,7 +116,12 @@ async function sealAlone(parts: SealVersionParts, options: SealVersionOptions): 
     read: { files: files.length, bytes: files.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.size : 0), 0) },
     delta: null,
     remember: (contents) =>
-      remember(parts, options, { entries, states: stateOf === null ? [] : entries.map(stateOf), indexSha256: index.contentSha256, contents }),
+      remember(parts, options, {
+        entries,
+        states: stateOf === null ? [] : entries.map(stateOf),
+        indexSha256: index.contentSha256,
+        contents,
+      }),
   }
 }
 
@@ -149,7 +160,10 @@ async function sealAfter(parts: SealVersionParts, options: SealVersionOptions, p
   } else sealed.push(made.index)
   const inherited = inherit(parent.manifest, before.sha256, { full, delta }, LINEAGE_MAX)
   if (inherited.versions.length > LINEAGE_MAX)
-    throw new GridError("USAGE", `${inherited.versions.length} versions would lead to this one, ${LINEAGE_MAX} may; publish it with --full always`)
+    throw new GridError(
+      "USAGE",
+      `${inherited.versions.length} versions would lead to this one, ${LINEAGE_MAX} may; publish it with --full always`,
+    )
   const versions = new Set(inherited.versions.map(({ version }) => version))
   const identities = parent.identities.filter(({ version }) => versions.has(version))
   return {

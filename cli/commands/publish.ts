@@ -15,7 +15,8 @@ import { openKeyRing, type KeyOptions } from "../keys.ts"
 import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
 
-type Options = KeyOptions & OutOptions & { readonly group?: readonly string[]; readonly piecesOf?: string; readonly waitCopies?: string } & VersionOptions
+type Options = KeyOptions &
+  OutOptions & { readonly group?: readonly string[]; readonly piecesOf?: string; readonly waitCopies?: string } & VersionOptions
 
 type VersionOptions = {
   readonly from?: string
@@ -50,14 +51,30 @@ export default async function run(
     onProgress: ({ contentBytes }: { readonly contentBytes: number }) => progress.update({ bytes: contentBytes, totalBytes: null }),
   }
   const startedMs = systemClock.nowMs()
-  const made = await publishImage(parts, { directory: directory ?? "", ref, groups, ...versions, ...(pieceBytes !== undefined && { pieceBytes }) })
+  const made = await publishImage(parts, {
+    directory: directory ?? "",
+    ref,
+    groups,
+    ...versions,
+    ...(pieceBytes !== undefined && { pieceBytes }),
+  })
   progress.end()
   const { manifest, read, delta } = made
   const full = layerOf(manifest, "full")
   const tookMs = systemClock.nowMs() - startedMs
   const name = formatImageRef(ref)
   const { retired } = made
-  if (made.applied) output.event("published", { image: name, groups, retired, entries: manifest.entryCount, ...full, read, delta: delta === null ? null : { ...delta, ...deltaOf(manifest) }, tookMs })
+  if (made.applied)
+    output.event("published", {
+      image: name,
+      groups,
+      retired,
+      entries: manifest.entryCount,
+      ...full,
+      read,
+      delta: delta === null ? null : { ...delta, ...deltaOf(manifest) },
+      tookMs,
+    })
   const size =
     delta === null || options.from === undefined
       ? `${formatBytes(full.contentBytes)} of tar sealed into ${formatBytes(full.sealedBytes)}`

@@ -34,7 +34,9 @@ export default async function run(context: CommandContext, [image]: readonly str
     output.say(`May open it: ${grantee.group}, by ${key}. Members: ${describeMembers(grantee)}`)
   }
   if (manifest.lineage !== null)
-    output.say(`Made from ${manifest.lineage.versions.map(({ version }) => version).join(", ")}: whoever may open it can open what these held, too.`)
+    output.say(
+      `Made from ${manifest.lineage.versions.map(({ version }) => version).join(", ")}: whoever may open it can open what these held, too.`,
+    )
   output.table(
     ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
     manifest.layers.map((layer) => [

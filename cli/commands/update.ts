@@ -20,13 +20,26 @@ export default async function run(context: CommandContext, [image]: readonly str
   await withClientMember(context, async (member) => {
     await updateTarget(
       { member, signal: context.signal, emit: tellUpdate(context, dryRun) },
-      { target, query, local, dryRun, exclude: options.exclude ?? [], stage: options.stage ?? null, seedUntil, usefulness: defaultUsefulness },
+      {
+        target,
+        query,
+        local,
+        dryRun,
+        exclude: options.exclude ?? [],
+        stage: options.stage ?? null,
+        seedUntil,
+        usefulness: defaultUsefulness,
+      },
     )
   })
 }
 
 /** @throws {GridError} USAGE */
-export function localOptions({ target, local = "refuse", dryRun }: LocalOptions): { readonly target: string; readonly local: LocalPolicy; readonly dryRun: boolean } {
+export function localOptions({ target, local = "refuse", dryRun }: LocalOptions): {
+  readonly target: string
+  readonly local: LocalPolicy
+  readonly dryRun: boolean
+} {
   if (target === undefined) throw new GridError("USAGE", "name the directory that was deployed to: --target DIR")
   if (local !== "keep" && local !== "overwrite" && local !== "refuse")
     throw new GridError("USAGE", `--local is keep, overwrite or refuse, not ${JSON.stringify(local.slice(0, 40))}`)
@@ -51,7 +64,11 @@ export function tellUpdate({ output }: CommandContext, dryRun: boolean): (event:
         phase = event.phase
         progress = output.progress(phases[event.phase])
       }
-      progress?.update({ bytes: event.bytes, totalBytes: event.phase === "seed" ? null : event.totalBytes, bytesPerSecond: event.bytesPerSecond })
+      progress?.update({
+        bytes: event.bytes,
+        totalBytes: event.phase === "seed" ? null : event.totalBytes,
+        bytesPerSecond: event.bytesPerSecond,
+      })
       return
     }
     finish()

@@ -14,10 +14,12 @@ export default async function run(context: CommandContext, _arguments: readonly 
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to verify: --target DIR")
   const home = await Home.open(context.home())
   const progress = output.progress("verifying")
-  const { image: deployed, entries, differences, differenceCount } = await verifyTarget(
-    { home, clock: systemClock, signal, onProgress: (now) => progress.update(now) },
-    options.target,
-  )
+  const {
+    image: deployed,
+    entries,
+    differences,
+    differenceCount,
+  } = await verifyTarget({ home, clock: systemClock, signal, onProgress: (now) => progress.update(now) }, options.target)
   progress.end()
   const image = formatImageRef(refOf(deployed))
   for (const difference of differences) output.event("difference", { ...difference })
