@@ -34,13 +34,9 @@ export async function heldIndex(home: Home, digest: string): Promise<TreeIndex |
 
 /** Removes those that no record names. */
 export async function forgetIndexes(home: Home): Promise<void> {
-  const named = new Set(
-    (await listDeployments(home)).flatMap(({ indexSha256, expectedSha256, update }) => [
-      indexSha256,
-      expectedSha256,
-      ...(update === null ? [] : [update.indexSha256, update.expectedSha256]),
-    ]),
-  )
-  for (const name of await readdir(home.path(DIRECTORY)).catch(() => []))
-    if (!named.has(name as Sha256)) await rm(home.path(DIRECTORY, name))
+  const named = new Set<string>()
+  for (const { indexSha256, expectedSha256, update } of await listDeployments(home))
+    for (const digest of [indexSha256, expectedSha256, update?.indexSha256, update?.expectedSha256])
+      if (digest !== undefined) named.add(digest)
+  for (const name of await readdir(home.path(DIRECTORY)).catch(() => [])) if (!named.has(name)) await rm(home.path(DIRECTORY, name))
 }

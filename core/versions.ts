@@ -35,8 +35,8 @@ export function deltaDelivery(manifest: Manifest, held: HeldVersion): Delivery |
 
 function delivery(manifest: Manifest, full: Layer | null, from: string): Delivery {
   const versions = [...(manifest.lineage?.versions ?? []).map(({ version }) => version), manifest.version]
-  const after = versions.slice(versions.indexOf(from) + 1)
-  const deltas = manifest.layers.filter((layer) => layer.kind === "delta" && after.includes(versionOf(manifest, layer)))
+  const after = new Set<string>(versions.slice(versions.indexOf(from) + 1))
+  const deltas = manifest.layers.filter((layer) => layer.kind === "delta" && after.has(versionOf(manifest, layer)))
   const layers = full === null ? deltas : [full, ...deltas]
   return { full, deltas, sealedBytes: layers.reduce((sum, { sealedBytes }) => sum + sealedBytes, 0) }
 }
@@ -66,10 +66,7 @@ export function inherit(
   own: { readonly full: Layer | null; readonly delta: Layer },
   maxVersions: number,
 ): { readonly versions: readonly HeldVersion[]; readonly layers: readonly Layer[] } {
-  const versions: HeldVersion[] = [
-    ...(parent.lineage?.versions ?? []),
-    { version: parent.version as HeldVersion["version"], indexSha256: parentIndex },
-  ]
+  const versions: HeldVersion[] = [...(parent.lineage?.versions ?? []), { version: parent.version, indexSha256: parentIndex }]
   const layers = parent.layers.map((layer): Layer => ({ ...layer, version: versionOf(parent, layer) }))
   const parentFull = layers.find(({ kind }) => kind === "full")
   const full = own.full ?? parentFull

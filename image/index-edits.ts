@@ -39,11 +39,12 @@ export function applyEdits(before: Pick<TreeIndex, "entries">, edits: readonly I
   return encodeIndex(edited(before.entries(), edits))
 }
 
+function misfit(): never {
+  throw new GridError("INDEX_INVALID", "the changes of a delta layer do not fit the index that they are said to change")
+}
+
 function* edited(entries: Iterable<Entry>, edits: readonly IndexEdit[]): Generator<Entry> {
   let at = 0
-  const misfit = (): never => {
-    throw new GridError("INDEX_INVALID", "the changes of a delta layer do not fit the index that they are said to change")
-  }
   for (const entry of entries) {
     for (let edit = edits[at]; edit !== undefined && comparePaths(edit.path, entry.path) < 0; edit = edits[(at += 1)])
       yield edit.entry ?? misfit()

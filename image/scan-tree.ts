@@ -116,7 +116,7 @@ async function walk(directory: string, signal?: AbortSignal) {
   }
   const visit = async (path: ByteString): Promise<void> => {
     const at = Buffer.concat([Buffer.from(`${directory}/`), bytesOf(path)])
-    for (const name of readdirSync(at, { encoding: "buffer" }).sort(Buffer.compare)) {
+    for (const name of readdirSync(at, { encoding: "buffer" }).sort((a, b) => a.compare(b))) {
       if (performance.now() > untilMs) {
         await nextTurn()
         signal?.throwIfAborted()

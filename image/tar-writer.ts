@@ -123,7 +123,7 @@ function header({ path, type, size, mode, uid, gid, seconds: mtime, link, device
   octal(block, 136, 12, mtime < 0 || mtime > HEADER_NUMBER_MAX ? 0 : mtime)
   block.write(type, 156, "latin1")
   bytesOf(link as ByteString).copy(block, 157, 0, 100)
-  block.write("ustar\0" + "00", 257, "latin1")
+  block.write("ustar\x0000", 257, "latin1")
   octal(block, 329, 8, device?.major ?? 0)
   octal(block, 337, 8, device?.minor ?? 0)
   block.write("        ", 148, "latin1")

@@ -221,7 +221,7 @@ function stepsBetween(actual: Tree, desired: Tree, anew: ReadonlySet<ByteString>
   }
   const list = [...made.values()].sort((a, b) => comparePaths(a.path, b.path))
   return {
-    steps: [...placing, ...taking, ...seating.reverse(), ...attributes.reverse()],
+    steps: [...placing, ...taking, ...seating.toReversed(), ...attributes.toReversed()],
     made: list,
     madeBytes: list.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.size : 0), 0),
   }
@@ -253,5 +253,5 @@ export function parentOf(path: ByteString): ByteString | null {
 function ancestors(path: ByteString): ByteString[] {
   const above: ByteString[] = []
   for (let at = parentOf(path); at !== null; at = parentOf(at)) above.push(at)
-  return above.reverse()
+  return above.toReversed()
 }

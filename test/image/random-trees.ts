@@ -106,10 +106,7 @@ function exists(path: string): boolean {
 }
 
 function entriesIn(top: string): string[] {
-  return readdirSync(top, { withFileTypes: true }).flatMap((entry) => {
-    const path = join(top, entry.name)
-    return entry.isDirectory() ? [path, ...entriesIn(path)] : [path]
-  })
+  return readdirSync(top, { recursive: true, encoding: "utf8" }).map((name) => join(top, name))
 }
 
 function directoriesIn(top: string): string[] {
