@@ -24,7 +24,7 @@ import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
-import { requireCurrentPublisher } from "#trust/catalog.ts"
+import { requireCurrentPublisher, requireCurrentTagger } from "#trust/catalog.ts"
 import { requireImageIdentity } from "./open-image.ts"
 import { seedUntil } from "./seed-until.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
@@ -36,6 +36,8 @@ export type DeployEvent =
       readonly site: string
       readonly name: string
       readonly version: string
+      /** The tag by which it was asked for. */
+      readonly tag: string | null
       readonly sealedBytes: number
       readonly contentBytes: number
       readonly stage: string
@@ -85,8 +87,10 @@ const DIFFERENCES_SHOWN = 10
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member, emit, signal } = parts
   const image = findImage(member.images, options.query)
-  const { manifest } = image
-  requireCurrentPublisher(requireFresh(image.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
+  const { manifest, tag } = image
+  const catalog = requireFresh(image.catalog, member.clock.nowMs())
+  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
+  if (tag !== null) requireCurrentTagger(catalog, manifest.name, member.clock.nowMs())
   const identity = requireImageIdentity(image, { site: member.home.site, secrets: member.secrets })
   const full = layerOf(manifest, "full")
 
@@ -107,6 +111,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       site: manifest.site,
       name: manifest.name,
       version: manifest.version,
+      tag,
       sealedBytes: full.sealedBytes,
       contentBytes: full.contentBytes,
       stage: target.record.stage,
@@ -199,7 +204,7 @@ async function stageFor(parts: DeployParts, full: Layer, target: string, wanted:
 }
 
 /** The index is small and lives in the home, so that `verify` needs no network. */
-async function fetchIndex(parts: DeployParts, manifest: Manifest, identity: string): Promise<TreeIndex> {
+export async function fetchIndex(parts: DeployParts, manifest: Manifest, identity: string): Promise<TreeIndex> {
   const layer = layerOf(manifest, "index")
   const session = await patiently(parts, () => openLayerSession(parts.member, { manifest, layer }, parts.member.layers, parts.signal))
   await session.whenComplete(parts.signal)

@@ -1,5 +1,6 @@
 /** Compares a target with the signed index of the image that was deployed to it; needs no network. */
 import { realpath } from "node:fs/promises"
+import type { TreeIndex } from "#image/tree-index.ts"
 import { verifyTree, type Difference } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
 import { layerOf, type Manifest } from "#core/documents.ts"
@@ -39,23 +40,24 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
   const image = await imageOf(parts, record)
   const { manifest } = image
   const identity = requireImageIdentity(image, { site: home.site, secrets: await home.secrets() })
+  const index = await heldIndex(home, manifest, identity, signal)
+  if (index === null)
+    throw new GridError(
+      "SEEDERS_MISSING",
+      `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
+    )
+  const { entries, differences, differenceCount } = await verifyTree({ directory, index, signal, onProgress })
+  return { manifest, entries, differences, differenceCount }
+}
+
+/** The index of an image whose layer this home keeps whole, else null. Needs no network, and not the home to itself. */
+export async function heldIndex(home: Home, manifest: Manifest, identity: string, signal: AbortSignal): Promise<TreeIndex | null> {
   const layer = layerOf(manifest, "index")
-  const layers = await LayerStore.open(home.path("layers"))
-  try {
-    const torrent = await layers.torrent(layer.infohash)
-    if (torrent === null || !(await layers.isWhole(layer.infohash)))
-      throw new GridError(
-        "SEEDERS_MISSING",
-        `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
-      )
-    const pieces = await layers.pieces(torrent)
-    const held = { torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }
-    const index = await openIndex(held, layer, identity, signal)
-    const { entries, differences, differenceCount } = await verifyTree({ directory, index, signal, onProgress })
-    return { manifest, entries, differences, differenceCount }
-  } finally {
-    await layers.close()
-  }
+  await using layers = await LayerStore.open(home.path("layers"))
+  const torrent = await layers.torrent(layer.infohash)
+  if (torrent === null || !(await layers.isWhole(layer.infohash))) return null
+  const pieces = await layers.pieces(torrent)
+  return openIndex({ torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }, layer, identity, signal)
 }
 
 /** From what this home keeps. */
