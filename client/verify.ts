@@ -65,7 +65,9 @@ async function imageOf({ home, clock }: VerifyParts, { site, name, version }: De
   const { catalog: own } = await storedCatalog(home, clock.nowMs())
   const federated = await FederatedCatalogs.open({ home, clock, log: silentLog, own: () => own })
   const of = site === home.site ? "" : `${site}/`
-  return findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
+  const found = findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
+  if (found.tag === null) return found
+  throw new GridError("IMAGE_UNKNOWN", `${of}${name}:${version}, which was deployed, went with its publisher, and is a tag now; deploy anew`)
 }
 
 async function realTarget(target: string): Promise<string> {

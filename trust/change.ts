@@ -161,7 +161,7 @@ export type ChangeParts = {
 /**
  * Takes a change into the repository and signs a new snapshot and timestamp. A change that is in it already changes nothing: `files`
  * itself comes back.
- * @throws {GridError} CATALOG_INVALID; CATALOG_ROLLBACK when another change came between: make it again; IMAGE_EXISTS; SIGNATURES_MISSING;
+ * @throws {GridError} CATALOG_INVALID; CATALOG_ROLLBACK when another change came between: make it again; IMAGE_EXISTS; TAG_EXISTS; SIGNATURES_MISSING;
  * KEY_MISSING
  */
 export function applyChange({ files, change, online, nowMs }: ChangeParts): CatalogFiles {

@@ -47,20 +47,17 @@ export default async function run(context: CommandContext, [word = ""]: readonly
   const kinds = [...new Set(rows.flatMap(({ layers }) => layers.map((layer): string => layer.kind)))]
   output.table(
     ["version", "published", "by", "keys", "entries", ...kinds, "tags", "opens for", ""],
-    rows.map((row) => [
-      row.version,
-      `${new Date(row.publishedAtMs).toISOString().slice(0, 19)}Z`,
-      row.publisher ?? "",
-      row.keys === null ? "" : row.keys.map((id) => id.slice(0, SHORT_ID)).join(" "),
-      String(row.entries),
-      ...kinds.map((kind) => {
-        const sizes = row.layers.filter((layer) => layer.kind === kind).map(({ sealedBytes }) => sealedBytes)
-        return sizes.length === 0 ? "" : formatBytes(sizes.reduce((sum, bytes) => sum + bytes, 0))
-      }),
-      row.tags.join(" "),
-      row.grantedTo.join(" "),
-      [row.retiredAtMs === null ? "" : "retired", row.pinned ? "pinned" : ""].filter((state) => state !== "").join(" "),
-    ]),
+    rows.map((row) => {
+      const published = `${new Date(row.publishedAtMs).toISOString().slice(0, 19)}Z`
+      const keys = row.keys === null ? "" : row.keys.map((id) => id.slice(0, SHORT_ID)).join(" ")
+      const sizes = kinds.map((kind) => {
+        const ofKind = row.layers.filter((layer) => layer.kind === kind)
+        return ofKind.length === 0 ? "" : formatBytes(ofKind.reduce((sum, { sealedBytes }) => sum + sealedBytes, 0))
+      })
+      const states = [row.retiredAtMs === null ? "" : "retired", row.pinned ? "pinned" : ""].filter((state) => state !== "")
+      const last = [row.tags.join(" "), row.grantedTo.join(" "), states.join(" ")]
+      return [row.version, published, row.publisher ?? "", keys, String(row.entries)].concat(sizes, last)
+    }),
   )
 }
 
