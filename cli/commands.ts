@@ -3,7 +3,11 @@ import { keyOptions } from "./keys.ts"
 import { outOption } from "./tell-change.ts"
 import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
 
-const image: CommandArgument = { name: "NAME[:VERSION]", description: "the image; without a version the newest", required: true }
+const image: CommandArgument = {
+  name: "NAME[:VERSION]",
+  description: "the image, by a version or a tag; without either the newest version",
+  required: true,
+}
 const everyVersion: CommandArgument = { ...image, description: "the image; without a version all that there are" }
 const group: CommandArgument = { name: "NAME", description: "the group: a-z, 0-9 and -", required: true }
 const groupMembers: CommandArgument = { name: "MEMBER...", description: "members' ids, as 'imagegrid join' printed them", required: true }
@@ -122,12 +126,35 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/pin.ts"),
   },
   {
+    name: "tag",
+    group: IMAGES,
+    summary: "has a tag name a version of an image: a signed name that moves, to deploy by",
+    arguments: [
+      { name: "NAME:TAG", description: "the image and the tag, such as debian:stable", required: true },
+      { name: "VERSION", description: "the version that the tag is to name, or another tag that names it", required: true },
+    ],
+    options: signing,
+    examples: ["imagegrid tag debian:stable 2026.11 --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/tag.ts"),
+  },
+  {
+    name: "untag",
+    group: IMAGES,
+    summary: "takes a tag away; the version that it named stays",
+    arguments: [{ name: "NAME:TAG", description: "the image and the tag", required: true }],
+    options: signing,
+    examples: ["imagegrid untag debian:testing --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/untag.ts"),
+  },
+  {
     name: "keep",
     group: IMAGES,
     summary: "says how many versions of an image stay in use when a new one is published",
     arguments: [{ name: "PATTERN...", description: "of images' names, such as 'debian*'", required: true }],
     options: [
-      { flags: "--last <N>", description: "so many, the new one among them; pinned ones beside them" },
+      { flags: "--last <N>", description: "so many, the new one among them; pinned and tagged ones beside them" },
       { flags: "--all", description: "take the rule away: all stay" },
       ...signing,
     ],
@@ -507,6 +534,31 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/show.ts"),
   },
   {
+    name: "history",
+    group: IMAGES,
+    summary: "lists the versions of an image as they were published: when, by whom, how large, for whom",
+    arguments: [{ name: "NAME", description: "the image", required: true }],
+    options: [],
+    examples: ["imagegrid history debian --home /var/lib/imagegrid"],
+    exitNotes: "Whose keys signed a version stands in the audit log, and so is shown at servers and mirrors.",
+    home: "needed",
+    load: () => import("./commands/history.ts"),
+  },
+  {
+    name: "diff",
+    group: IMAGES,
+    summary: "lists what one image has that another has not, by their signed indexes",
+    arguments: [
+      { name: "NAME[:VERSION]", description: "the one image, by a version or a tag", required: true },
+      { name: "OTHER[:VERSION]", description: "the other", required: true },
+    ],
+    options: [],
+    examples: ["imagegrid diff debian:2026.10 debian:2026.11 --home /var/lib/imagegrid"],
+    exitNotes: "Marks: + added, - removed, * changed. Needs a grant of both. A client fetches an index that it lacks.",
+    home: "needed",
+    load: () => import("./commands/diff.ts"),
+  },
+  {
     name: "grant",
     group: IMAGES,
     summary: "lets a group open an image that is published already",
@@ -541,7 +593,7 @@ export const commands: readonly CommandSpec[] = [
     ],
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
-      "imagegrid deploy debian:2026.11 --home /var/lib/imagegrid --target /mnt --seed-until forever",
+      "imagegrid deploy debian:stable --home /var/lib/imagegrid --target /mnt --seed-until forever",
     ],
     exitNotes: "A run that was cut off at any moment is continued by the same command.",
     home: "needed",

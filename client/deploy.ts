@@ -21,7 +21,7 @@ import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
-import { requireCurrentPublisher } from "#trust/catalog.ts"
+import { requireCurrentPublisher, requireCurrentTagger } from "#trust/catalog.ts"
 import { layDeltas } from "./lay-deltas.ts"
 import {
   fetchIndex,
@@ -45,6 +45,8 @@ export type DeployEvent =
       readonly site: string
       readonly name: string
       readonly version: string
+      /** The tag by which it was asked for. */
+      readonly tag: string | null
       readonly sealedBytes: number
       readonly contentBytes: number
       readonly stage: string
@@ -90,8 +92,10 @@ const PROGRESS_INTERVAL_MS = 500
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member, emit, signal } = parts
   const image = findImage(member.images, options.query)
-  const { manifest } = image
-  requireCurrentPublisher(requireFresh(image.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
+  const { manifest, tag } = image
+  const catalog = requireFresh(image.catalog, member.clock.nowMs())
+  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
+  if (tag !== null) requireCurrentTagger(catalog, manifest.name, member.clock.nowMs())
   const identityOf = identitiesOf(image, member)
   const delivery = freshDelivery(manifest)
   const full = layerOf(manifest, "full")
@@ -113,6 +117,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       site: manifest.site,
       name: manifest.name,
       version: manifest.version,
+      tag,
       sealedBytes: delivery.sealedBytes,
       contentBytes: full.contentBytes,
       stage: target.record.stage,

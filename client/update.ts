@@ -34,7 +34,7 @@ import {
 } from "#image/update-plan.ts"
 import { findImage, requireFresh, type FoundImage } from "#member/image-sources.ts"
 import { LayerStore } from "#store/layer-store.ts"
-import { requireCurrentPublisher } from "#trust/catalog.ts"
+import { requireCurrentPublisher, requireCurrentTagger } from "#trust/catalog.ts"
 import type { DeployEvent } from "./deploy.ts"
 import { stageFor } from "./deploy.ts"
 import { takeContents, indexAfter, type DigestedIndex } from "./delta-chain.ts"
@@ -97,7 +97,9 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
   const record = await settledRecord(parts, options.target)
   const found = findImage(member.images, options.query ?? imageQuery(nameOf(record, member.home.site)))
   const { manifest } = found
-  requireCurrentPublisher(requireFresh(found.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
+  const catalog = requireFresh(found.catalog, member.clock.nowMs())
+  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
+  if (found.tag !== null) requireCurrentTagger(catalog, manifest.name, member.clock.nowMs())
   if (manifest.site !== record.site || manifest.name !== record.name)
     throw new GridError(
       "TARGET_UNSUITABLE",

@@ -5,7 +5,7 @@ import { pathMatcher } from "#image/path-patterns.ts"
 import type { TreeIndex } from "#image/tree-index.ts"
 import { verifyTree, type Difference, type DifferenceKind, type Verification } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
-import { layerOf } from "#core/documents.ts"
+import { layerOf, type Manifest } from "#core/documents.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Home } from "#member/home.ts"
@@ -87,22 +87,23 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
   const image = await imageOf(parts, record)
   const { manifest } = image
   const identity = requireImageIdentity(image, { site: home.site, secrets: await home.secrets() })
+  const index = await indexOfHeldLayer(home, manifest, identity, signal)
+  if (index === null)
+    throw new GridError(
+      "SEEDERS_MISSING",
+      `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
+    )
+  return { image: record, ...(await verifyTree({ directory, index, passOver, signal, onProgress })) }
+}
+
+/** The index of an image whose layer this home keeps whole, else null. Needs no network, and not the home to itself. */
+export async function indexOfHeldLayer(home: Home, manifest: Manifest, identity: string, signal: AbortSignal): Promise<TreeIndex | null> {
   const layer = layerOf(manifest, "index")
-  const layers = await LayerStore.open(home.path("layers"))
-  try {
-    const torrent = await layers.torrent(layer.infohash)
-    if (torrent === null || !(await layers.isWhole(layer.infohash)))
-      throw new GridError(
-        "SEEDERS_MISSING",
-        `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
-      )
-    const pieces = await layers.pieces(torrent)
-    const held = { torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }
-    const index = await openIndex(held, layer, identity, signal)
-    return { image: record, ...(await verifyTree({ directory, index, passOver, signal, onProgress })) }
-  } finally {
-    await layers.close()
-  }
+  await using layers = await LayerStore.open(home.path("layers"))
+  const torrent = await layers.torrent(layer.infohash)
+  if (torrent === null || !(await layers.isWhole(layer.infohash))) return null
+  const pieces = await layers.pieces(torrent)
+  return openIndex({ torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }, layer, identity, signal)
 }
 
 /** From what this home keeps. */
@@ -110,7 +111,12 @@ async function imageOf({ home, clock }: VerifyParts, { site, name, version }: De
   const { catalog: own } = await storedCatalog(home, clock.nowMs())
   const federated = await FederatedCatalogs.open({ home, clock, log: silentLog, own: () => own })
   const of = site === home.site ? "" : `${site}/`
-  return findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
+  const found = findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
+  if (found.tag === null) return found
+  throw new GridError(
+    "IMAGE_UNKNOWN",
+    `${of}${name}:${version}, which was deployed, went with its publisher, and is a tag now; deploy anew`,
+  )
 }
 
 async function realTarget(target: string): Promise<string> {

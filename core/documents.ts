@@ -1,5 +1,5 @@
 /**
- * The documents that a site signs: its own description, one manifest per image version, and the grants of each.
+ * The documents that a site signs: its own description, one manifest per image version, the grants of each, and the tags of each image.
  * They are targets of the site's TUF repository; `targetPath` says where each stands in it.
  */
 import { Type, type Static } from "typebox"
@@ -106,6 +106,35 @@ export const Grants = Type.Object(
 )
 export type Grants = Static<typeof Grants>
 
+/** Names that move, of versions of one image. */
+export const Tags = Type.Object(
+  {
+    format: Type.Literal("imagegrid-tags-1"),
+    site: Label,
+    name: Type.String({ maxLength: 128 }),
+    /** Each tag once; none is left where the last was taken away. */
+    tags: Type.Array(
+      Type.Object(
+        {
+          tag: Type.String({ maxLength: 64 }),
+          /** The version that it names. */
+          version: Type.String({ maxLength: 64 }),
+          /** Unix ms when it came to name that one. */
+          movedAtMs: WholeNumber,
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: 1_000 },
+    ),
+  },
+  { additionalProperties: false },
+)
+export type Tags = Static<typeof Tags>
+export type Tag = Tags["tags"][number]
+
+/** What publishers sign. */
+export type ImageDocument = Manifest | Grants | Tags
+
 /** HOST:PORT (core/address.ts). */
 export const WireAddress = Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]*:[0-9]{1,5}$", maxLength: 260 })
 /** Of image names (core/name-patterns.ts). */
@@ -202,6 +231,7 @@ export type SiteDocument = Static<typeof SiteDocument>
 
 const manifestShape = reader(Manifest, "MANIFEST_INVALID", "manifest")
 const grantsShape = reader(Grants, "MANIFEST_INVALID", "grants")
+const tagsShape = reader(Tags, "MANIFEST_INVALID", "tags")
 const siteShape = reader(SiteDocument, "CATALOG_INVALID", "site document")
 
 /** @throws {GridError} CATALOG_INVALID, NAME_INVALID */
@@ -233,6 +263,35 @@ export function readGrants(value: unknown): Grants {
   imageName(grants.name)
   imageVersion(grants.version)
   return grants
+}
+
+/** @throws {GridError} MANIFEST_INVALID, NAME_INVALID */
+export function readTags(value: unknown): Tags {
+  const document = tagsShape(value)
+  imageName(document.name)
+  const names = document.tags.map(({ tag, version }) => {
+    imageVersion(version)
+    return imageVersion(tag)
+  })
+  if (new Set(names).size !== names.length) throw new GridError("MANIFEST_INVALID", `the tags of ${document.name} list one tag twice`)
+  return document
+}
+
+/**
+ * Reads what a publisher signed for this target path.
+ * @throws {GridError} MANIFEST_INVALID, also for a document that belongs at another path; NAME_INVALID
+ */
+export function readImageDocument(path: string, value: unknown): ImageDocument {
+  const document = path.startsWith("images/") ? readManifest(value) : path.startsWith("tags/") ? readTags(value) : readGrants(value)
+  const own = pathOf(document)
+  if (own !== path) throw new GridError("MANIFEST_INVALID", `the document at ${path} belongs at ${own}`)
+  return document
+}
+
+/** The target path at which a document of a publisher stands. */
+export function pathOf(document: ImageDocument): string {
+  if (document.format === "imagegrid-tags-1") return targetPath.tags(document.name as ImageName)
+  return document.format === "imagegrid-manifest-1" ? targetPath.manifest(refOf(document)) : targetPath.grants(refOf(document))
 }
 
 /** The one layer of this kind; of a `full` one, whichever version it is of. */
@@ -269,4 +328,5 @@ export const targetPath = {
   site: "site.json",
   manifest: (ref: ImageRef) => `images/${ref.name}/${ref.version}.json`,
   grants: (ref: ImageRef) => `grants/${ref.name}/${ref.version}.json`,
+  tags: (name: ImageName) => `tags/${name}.json`,
 } as const

@@ -2,24 +2,14 @@
  * Compares a tree with the index of an image, through the same capture that made the index: what differs is told, and
  * what can't be read fails.
  */
-import { bytesOf, printable, type ByteString } from "./byte-string.ts"
+import { printable } from "./byte-string.ts"
 import { captureTree } from "./capture.ts"
 import { comparePaths, type Entry } from "./entry.ts"
 import { LOST_AND_FOUND } from "./target.ts"
-import { octalMode, type TreeIndex } from "./tree-index.ts"
+import { compareEntries, type ChangeKind } from "./tree-diff.ts"
+import type { TreeIndex } from "./tree-index.ts"
 
-export type DifferenceKind =
-  | "missing"
-  | "extra"
-  | "kind"
-  | "content"
-  | "mode"
-  | "owner"
-  | "mtime"
-  | "xattr"
-  /** The text of a symlink, or what a hard link is a name of. */
-  | "link"
-  | "device"
+export type DifferenceKind = "missing" | "extra" | ChangeKind
 
 export type Difference = {
   /** For people: control characters and bytes that are no UTF-8 as `\xNN`. */
@@ -60,7 +50,7 @@ export async function verifyTree(parts: {
 }): Promise<Verification> {
   const differences: Difference[] = []
   let differenceCount = 0
-  const differ: Differ = (entry, what, expected, found) => {
+  const differ = (entry: Entry, what: DifferenceKind, expected: string, found: string): void => {
     if (parts.passOver?.(entry, what) === true) return
     differenceCount += 1
     if (differences.length >= DIFFERENCES_MAX) return
@@ -80,7 +70,7 @@ export async function verifyTree(parts: {
         next = wanted.next()
       }
       if (next.done !== true && next.value.path === entry.path) {
-        compareEntries(next.value, entry, differ)
+        compareEntries(next.value, entry, (what, expected, is) => differ(entry, what, expected, is))
         next = wanted.next()
       } else if (entry.path === LOST_AND_FOUND || entry.path.startsWith(`${LOST_AND_FOUND}/`)) return
       else differ(entry, "extra", "nothing", entry.kind)
@@ -95,48 +85,4 @@ export async function verifyTree(parts: {
   for (; next.done !== true; next = wanted.next()) missing(next.value)
   parts.onProgress?.({ bytes: summary.fileBytes, totalBytes: parts.index.fileBytes, entries: summary.entryCount })
   return { entries: found, differences, differenceCount }
-}
-
-type Differ = (entry: Entry, what: DifferenceKind, expected: string, found: string) => void
-
-function compareEntries(expected: Entry, found: Entry, differ: Differ): void {
-  if (expected.kind !== found.kind) {
-    differ(expected, "kind", expected.kind, found.kind)
-    return
-  }
-  if (expected.kind === "file" && found.kind === "file") {
-    if (expected.size !== found.size) differ(expected, "content", `${expected.size} bytes`, `${found.size} bytes`)
-    else if (expected.sha256 !== found.sha256 || expected.zeroBlocks !== found.zeroBlocks)
-      differ(expected, "content", `SHA-256 ${expected.sha256}`, `SHA-256 ${found.sha256}`)
-  }
-  if ("target" in expected && "target" in found && expected.target !== found.target)
-    differ(expected, "link", printable(expected.target), printable(found.target))
-  if ("major" in expected && "major" in found && (expected.major !== found.major || expected.minor !== found.minor))
-    differ(expected, "device", `${expected.major}:${expected.minor}`, `${found.major}:${found.minor}`)
-  if (expected.mode !== found.mode) differ(expected, "mode", octalMode(expected.mode), octalMode(found.mode))
-  if (expected.uid !== found.uid || expected.gid !== found.gid)
-    differ(expected, "owner", `${expected.uid}:${expected.gid}`, `${found.uid}:${found.gid}`)
-  if (expected.mtimeNs !== found.mtimeNs) differ(expected, "mtime", shownTime(expected.mtimeNs), shownTime(found.mtimeNs))
-  compareXattrs(expected, found, differ)
-}
-
-function compareXattrs(expected: Entry, found: Entry, differ: Differ): void {
-  if (expected.xattrs.length === 0 && found.xattrs.length === 0) return
-  const left = new Map(expected.xattrs)
-  const right = new Map(found.xattrs)
-  for (const name of new Set([...left.keys(), ...right.keys()])) {
-    if (left.get(name) === right.get(name)) continue
-    differ(expected, "xattr", shownXattr(name, left.get(name)), shownXattr(name, right.get(name)))
-  }
-}
-
-function shownXattr(name: ByteString, value: ByteString | undefined): string {
-  return value === undefined ? `no ${printable(name)}` : `${printable(name)}=0x${bytesOf(value).subarray(0, 64).toString("hex")}`
-}
-
-/** Seconds since the epoch with nine decimals. */
-function shownTime(mtimeNs: bigint): string {
-  const sign = mtimeNs < 0n ? "-" : ""
-  const size = mtimeNs < 0n ? -mtimeNs : mtimeNs
-  return `${sign}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, "0")}`
 }

@@ -12,6 +12,7 @@ import { requirementsOf, isComplete } from "#trust/change.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import { publisherFor, signPublication } from "#trust/publication.ts"
 import { outlived } from "#trust/retention.ts"
+import { requireNoTag } from "#trust/tags.ts"
 import { address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { refOf, type Grants, type Manifest } from "#core/documents.ts"
@@ -66,7 +67,7 @@ export type Published = MadeChange & {
 /**
  * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
  * the other holders.
- * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
+ * @throws {GridError} IMAGE_EXISTS, TAG_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
  */
 export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Published> {
   const { home, clock, signal } = parts
@@ -75,6 +76,7 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
   using _ = lockHome(home.path("publishing"))
   const before = await currentCatalog(parts)
   if (before.images.has(formatImageRef(ref))) throw new GridError("IMAGE_EXISTS", `${formatImageRef(ref)}; choose another version`)
+  requireNoTag(before, ref)
   // Asked before anything is sealed: who may not sign this name learns it now, and whoever must type a passphrase types it now.
   const seedsFor = async (files: CatalogFiles) => parts.keys.seeds(publisherFor(files, parts.keys.keyIds, ref).keyids)
   await seedsFor(before.files)

@@ -78,7 +78,9 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
     const { event: name, ...fields } = event
     output.event(name, fields)
     if (event.event === "resolved")
-      output.say(`Deploying ${event.name}:${event.version}: ${formatBytes(event.sealedBytes)} to download, staged in ${event.stage}`)
+      output.say(
+        `Deploying ${event.name}:${event.version}${event.tag === null ? "" : ` (${event.tag})`}: ${formatBytes(event.sealedBytes)} to download, staged in ${event.stage}`,
+      )
     else if (event.event === "downloaded")
       output.say(
         `Downloaded ${formatBytes(event.bytes)}: ${formatBytes(event.fromOrigins)} from servers, ${formatBytes(event.fromClients)} from clients`,

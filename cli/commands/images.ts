@@ -1,5 +1,6 @@
 /** `imagegrid images`: what the site has published, and what sites that it federates with share with it. */
 import { retiredAtMs } from "#trust/retention.ts"
+import { tagsNaming } from "#trust/tags.ts"
 import { layerOf, refOf, type Manifest } from "#core/documents.ts"
 import { formatImageRef } from "#core/identifiers.ts"
 import { freshDelivery } from "#core/versions.ts"
@@ -43,6 +44,7 @@ export default async function run(context: CommandContext, _words: readonly stri
         sealedBytes,
         mayOpen,
         retiredAtMs: retiredAtMs(one.catalog, manifest),
+        tags: tagsNaming(one.catalog, manifest),
         pinned: one.catalog.grants.get(formatImageRef(refOf(manifest)))?.pinned === true,
       }
     })
@@ -50,7 +52,7 @@ export default async function run(context: CommandContext, _words: readonly stri
   if (rows.length === 0) output.say(`Site ${home.site} has published no image yet.`)
   else
     output.table(
-      ["image", "published", "entries", "tree", "to download", "opens here", ""],
+      ["image", "published", "entries", "tree", "to download", "opens here", "tags", ""],
       rows.map((row) => [
         row.image,
         new Date(row.publishedAtMs).toISOString().slice(0, 19) + "Z",
@@ -58,6 +60,7 @@ export default async function run(context: CommandContext, _words: readonly stri
         formatBytes(row.contentBytes),
         formatBytes(row.sealedBytes),
         row.mayOpen ? "yes" : "no",
+        row.tags.join(" "),
         row.retiredAtMs !== null ? "retired" : row.pinned ? "pinned" : "",
       ]),
     )

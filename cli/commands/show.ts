@@ -1,5 +1,6 @@
 /** `imagegrid show NAME[:VERSION]`: one image: its layers, digests, and who may open it. */
 import { retiredAtMs } from "#trust/retention.ts"
+import { tagsNaming } from "#trust/tags.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { granteesOf, imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
@@ -19,8 +20,11 @@ export default async function run(context: CommandContext, [image]: readonly str
   const grantees = granteesOf(found)
   const mayOpen = imageIdentity(found, { site: home.site, secrets: await home.secrets() }) !== null
   const retired = retiredAtMs(found.catalog, manifest)
-  output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen, retiredAtMs: retired })
+  const tags = tagsNaming(found.catalog, manifest)
+  output.event("image", { image: ref, ...manifest, grantedTo: grantees, mayOpen, retiredAtMs: retired, tags })
   output.say(`${ref} of site ${manifest.site}, published ${new Date(manifest.publishedAtMs).toISOString()}, ${manifest.entryCount} entries`)
+  if (found.tag !== null) output.say(`${query.name}:${found.tag} is a tag, which names this version now.`)
+  if (tags.length > 0) output.say(`Tags: ${tags.join(", ")}.`)
   if (retired !== null) output.say(`OUT OF USE since ${new Date(retired).toISOString()}.`)
   output.say(`Sealed to ${manifest.recipient}; this member ${mayOpen ? "may" : "may not"} open it.`)
   for (const grantee of grantees) {
