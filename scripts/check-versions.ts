@@ -37,7 +37,11 @@ const states = values.states ?? join(work, "states")
 const stateOf = (version: number) => join(states, String(version))
 
 function sh(command: string): string {
-  return execFileSync("bash", ["-c", `set -o pipefail; ${command}`], { encoding: "utf8", maxBuffer: 2 ** 28, stdio: ["ignore", "pipe", "ignore"] })
+  return execFileSync("bash", ["-c", `set -o pipefail; ${command}`], {
+    encoding: "utf8",
+    maxBuffer: 2 ** 28,
+    stdio: ["ignore", "pipe", "ignore"],
+  })
 }
 
 /** Each state from the one before, by apt itself. */
@@ -77,12 +81,17 @@ function othersFor(step: number): Record<string, number> {
   const snapshot = join(work, `snapshot-${step}`)
   // GNU tar goes by inode and ctime: the states must be one tree at two times.
   const tree = join(work, "tree")
-  sh(`rsync -aHAX --delete ${before}/ ${tree}/; rm -f ${snapshot}; tar -C ${tree} -g ${snapshot} -cf /dev/null .; sleep 1.1; rsync -aHAX --delete ${after}/ ${tree}/`)
+  sh(
+    `rsync -aHAX --delete ${before}/ ${tree}/; rm -f ${snapshot}; tar -C ${tree} -g ${snapshot} -cf /dev/null .; sleep 1.1; rsync -aHAX --delete ${after}/ ${tree}/`,
+  )
   const incremental = Number(sh(`tar -C ${tree} -g ${snapshot} -cf - . | zstd -3 -q -c | wc -c`))
   const copy = join(work, "copy")
   sh(`rsync -aHAX --delete ${before}/ ${copy}/`)
   const stats = sh(`rsync -aHAXz --no-whole-file --delete --numeric-ids --stats ${after}/ ${copy}/`)
-  const rsync = [...stats.matchAll(/Total bytes (?:sent|received): ([\d,]+)/g)].reduce((sum, [, count = "0"]) => sum + Number(count.replaceAll(",", "")), 0)
+  const rsync = [...stats.matchAll(/Total bytes (?:sent|received): ([\d,]+)/g)].reduce(
+    (sum, [, count = "0"]) => sum + Number(count.replaceAll(",", "")),
+    0,
+  )
   const store = join(work, "chunks.castr")
   const sizeOf = () => Number(sh(`find ${store} -type f -printf '%s\\n' | awk '{ sum += $1 } END { print sum + 0 }'`))
   sh(`casync make --store=${store} ${join(work, "before.caidx")} ${before} > /dev/null`)
@@ -131,7 +140,12 @@ try {
     for (const [number, event] of published.entries()) {
       if (number === 0) continue
       const { sealedBytes } = event["delta"] as { sealedBytes: number }
-      rows.push({ step: `${number} to ${number + 1}`, imagegrid: sealedBytes, "whole image": Number(event["sealedBytes"]), tookMs: Number(event["tookMs"]) })
+      rows.push({
+        step: `${number} to ${number + 1}`,
+        imagegrid: sealedBytes,
+        "whole image": Number(event["sealedBytes"]),
+        tookMs: Number(event["tookMs"]),
+      })
     }
   }
   for (const [number, row] of rows.entries()) {
