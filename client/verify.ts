@@ -67,7 +67,10 @@ async function imageOf({ home, clock }: VerifyParts, { site, name, version }: De
   const of = site === home.site ? "" : `${site}/`
   const found = findImage({ own, federated }, imageQuery(`${of}${name}:${version}`), { retired: "show" })
   if (found.tag === null) return found
-  throw new GridError("IMAGE_UNKNOWN", `${of}${name}:${version}, which was deployed, went with its publisher, and is a tag now; deploy anew`)
+  throw new GridError(
+    "IMAGE_UNKNOWN",
+    `${of}${name}:${version}, which was deployed, went with its publisher, and is a tag now; deploy anew`,
+  )
 }
 
 async function realTarget(target: string): Promise<string> {
