@@ -1,10 +1,12 @@
 /** Names that move: made, moved and taken away at a server, and what they keep from being retired. */
 import assert from "node:assert/strict"
-import { readFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { after, test } from "node:test"
+import { saveDeployment } from "../../client/deployment-record.ts"
+import { verifyTarget } from "../../client/verify.ts"
 import { systemClock } from "../../core/clock.ts"
-import { imageQuery, imageRef, imageVersion, ownImageQuery, siteName } from "../../core/identifiers.ts"
+import { imageQuery, imageRef, imageVersion, ownImageQuery, siteName, type Infohash } from "../../core/identifiers.ts"
 import { findImage } from "../../member/image-sources.ts"
 import { silentLog } from "../../member/log.ts"
 import { exportBundle } from "../../nodes/export-bundle.ts"
@@ -14,7 +16,7 @@ import { importBundle } from "../../nodes/import-bundle.ts"
 import { makeOffer, readOffer } from "../../nodes/offer.ts"
 import { retireImages, setRetention } from "../../nodes/retire.ts"
 import { tagImage, untagImage } from "../../nodes/tag.ts"
-import { TestSite, until } from "../member/site.ts"
+import { comesBack, TestSite, until } from "../member/site.ts"
 
 const site = await TestSite.start()
 after(() => site[Symbol.asyncDispose]())
@@ -107,6 +109,19 @@ test("the audit log says who moved what", async () => {
       ["untagged", { image: "os:3", tag: "testing" }],
     ],
   )
+})
+
+test("what was deployed is not taken for a tag that has its version's name since", async () => {
+  await tag("os:gone", "3")
+  const home = await site.join("client")
+  await (await comesBack(home)).close()
+  const target = realpathSync(mkdtempSync(join(site.directory, "target-")))
+  const infohashes = { fullInfohash: "ab".repeat(20) as Infohash, indexInfohash: "ab".repeat(20) as Infohash }
+  const place = { target, device: "1", inode: "1", stage: target }
+  const image = { site: "demo", name: "os", version: "gone" }
+  await saveDeployment(home, { format: "imagegrid-deployment-1", ...place, ...image, ...infohashes, state: "good", changedAtMs: 0 })
+  const parts = { home, clock: systemClock, signal: new AbortController().signal, onProgress: () => {} }
+  await assert.rejects(verifyTarget(parts, target), { code: "IMAGE_UNKNOWN", message: /os:gone, which was deployed, .* is a tag now/ })
 })
 
 test("another site's tags come with its images: through the network where it shares them, and in a bundle", async () => {

@@ -4,6 +4,7 @@ import { test } from "node:test"
 import type { Tags } from "#core/documents.ts"
 import { openCatalog } from "#trust/catalog.ts"
 import { applyChange, draftChange, signChange } from "#trust/change.ts"
+import { mergeCatalogs } from "#trust/merge.ts"
 import { changed, published, publishersAre } from "./administrators.ts"
 import {
   bodyOf,
@@ -40,6 +41,29 @@ test("a publisher that signs other names moves no tag of this one", () => {
   assert.throws(() => changed(site, tags, { seeds: [hpc] }), refusedWith("CATALOG_INVALID", /hpc may not sign tags\/debian.json/))
   const own = edit("hpc", "tags/hpc/node.json", tagsOf("hpc/node", { stable: "1" }))
   assert.equal(open(changed(site, own, { seeds: [hpc] })).tags.size, 1, "the control")
+})
+
+test("the tags of an image are one publisher's: another whose names fit too can't sign them beside it", () => {
+  const overlapping = { hpc: { seeds: [hpc], pattern: "hpc/*" }, publisher: { seeds: [keys.publisher], pattern: "*" } }
+  const two = changed(newRepository(), { delegations: publishersAre(overlapping) }, { seeds: [keys.targets, keys.publisher, hpc] })
+  const before = published(two, "hpc/node:1", { seeds: [hpc] })
+  const by = (publisher: string) => edit(publisher, "tags/hpc/node.json", tagsOf("hpc/node", { stable: "1" }))
+  const one = changed(before, by("publisher"))
+  assert.throws(() => changed(one, by("hpc"), { seeds: [hpc] }), refusedWith("CATALOG_INVALID", /signed by two roles/))
+  const apart = mergeCatalogs({ mine: one, theirs: changed(before, by("hpc"), { seeds: [hpc] }), online: () => online, nowMs: startMs })
+  assert.throws(() => openCatalog(apart, { trusted: one }, startMs), refusedWith("CATALOG_INVALID", /signed by two roles/))
+  const without = changed(one, { delegations: publishersAre({ publisher: overlapping.publisher }) })
+  const mended = mergeCatalogs({
+    mine: without,
+    theirs: changed(before, by("hpc"), { seeds: [hpc] }),
+    online: () => online,
+    nowMs: startMs,
+  })
+  assert.equal(
+    openCatalog(mended, { trusted: without }, startMs).tags.get("hpc/node")?.publisher,
+    "publisher",
+    "without the other it merges",
+  )
 })
 
 test("no key but the publisher's moves a tag", () => {
