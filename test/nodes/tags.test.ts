@@ -6,7 +6,7 @@ import { after, test } from "node:test"
 import { saveDeployment } from "../../client/deployment-record.ts"
 import { verifyTarget } from "../../client/verify.ts"
 import { systemClock } from "../../core/clock.ts"
-import { imageQuery, imageRef, imageVersion, ownImageQuery, siteName, type Infohash } from "../../core/identifiers.ts"
+import { imageQuery, imageRef, imageVersion, ownImageQuery, siteName, type Infohash, type Sha256 } from "../../core/identifiers.ts"
 import { findImage } from "../../member/image-sources.ts"
 import { silentLog } from "../../member/log.ts"
 import { exportBundle } from "../../nodes/export-bundle.ts"
@@ -117,9 +117,18 @@ test("what was deployed is not taken for a tag that has its version's name since
   await (await comesBack(home)).close()
   const target = realpathSync(mkdtempSync(join(site.directory, "target-")))
   const infohashes = { fullInfohash: "ab".repeat(20) as Infohash, indexInfohash: "ab".repeat(20) as Infohash }
-  const place = { target, device: "1", inode: "1", stage: target }
+  const digests = { indexSha256: "ab".repeat(32) as Sha256, expectedSha256: "ab".repeat(32) as Sha256 }
+  const place = { target, device: "1", inode: "1", stage: target, excluded: [], update: null }
   const image = { site: "demo", name: "os", version: "gone" }
-  await saveDeployment(home, { format: "imagegrid-deployment-1", ...place, ...image, ...infohashes, state: "good", changedAtMs: 0 })
+  await saveDeployment(home, {
+    format: "imagegrid-deployment-1",
+    ...place,
+    ...image,
+    ...infohashes,
+    ...digests,
+    state: "good",
+    changedAtMs: 0,
+  })
   const parts = { home, clock: systemClock, signal: new AbortController().signal, onProgress: () => {} }
   await assert.rejects(verifyTarget(parts, target), { code: "IMAGE_UNKNOWN", message: /os:gone, which was deployed, .* is a tag now/ })
 })
