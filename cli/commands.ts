@@ -80,12 +80,20 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { flags: "--upload-limit <BYTES>", description: "send at most so much a second, such as 50MB; else as fast as it goes" },
       {
+        flags: "--wan-rate <BYTES>",
+        description: "all members of this site together send at most so much a second to other sites; clients hear it from the server",
+      },
+      {
         flags: "--grid <HOST:PORT>",
         description: "listen here for other servers' control plane (TCP); the API's address and its port plus 3 if not given",
       },
       { flags: "--quota <BYTES>", description: "take no placed images beyond so much, such as 500GB; else as much as the disk has" },
     ],
-    examples: ["imagegrid server run --home /var/lib/imagegrid", "imagegrid server run --home DIR --upload-limit 50MB"],
+    examples: [
+      "imagegrid server run --home /var/lib/imagegrid",
+      "imagegrid server run --home DIR --upload-limit 50MB",
+      "imagegrid server run --home DIR --wan-rate 5MB",
+    ],
     exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
     home: "needed",
     load: () => import("./commands/server-run.ts"),
