@@ -1,4 +1,5 @@
 /** Every command of the program, as it is declared to people and to the parser. */
+import { hostOptions } from "./host-options.ts"
 import { keyOptions } from "./keys.ts"
 import { outOption } from "./tell-change.ts"
 import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
@@ -510,6 +511,18 @@ export const commands: readonly CommandSpec[] = [
       },
       { flags: "--reread", description: "with --from, read files too that look as they did when that version was published" },
       { flags: "--no-keep-files", description: "keep no copies of the files, from which the next version's patches are made" },
+      {
+        flags: "--override <FOR=DIR...>",
+        description: "lay this small tree over the image's on group:NAME or host:PATTERN, such as host:node0*",
+      },
+      { flags: "--boot <DIR>", description: "what a machine is booted with: kernel, initrd" },
+      { flags: "--before <FILE>", description: "a script for clients that allow scripts, run before a deploy or update" },
+      { flags: "--after <FILE>", description: "the same, run after it" },
+      { flags: "--exclude <PATTERN...>", description: "clients' updates never touch these paths, such as /etc/machine-id or /var/log" },
+      {
+        flags: "--no-inherit",
+        description: "with --from, take over no overrides, boot payload, scripts or excluded paths of that version",
+      },
       { flags: "--wait-copies <N>", description: "return when N servers hold it" },
       ...keyOptions,
       outOption,
@@ -517,6 +530,7 @@ export const commands: readonly CommandSpec[] = [
     examples: [
       "imagegrid publish /srv/golden debian:2026.11 --home /var/lib/imagegrid --wait-copies 2",
       "imagegrid publish /srv/golden debian:2026.12 --from debian:2026.11 --home /var/lib/imagegrid",
+      "imagegrid publish /srv/golden debian:2026.12 --home DIR --override group:web=/srv/web 'host:node0*=/srv/nodes' --boot /srv/boot",
     ],
     home: "needed",
     load: () => import("./commands/publish.ts"),
@@ -598,6 +612,7 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
       { flags: "--no-devices", description: "refuse an image that holds character or block devices" },
       { flags: "--useful-over <TIME>", description: "leave when the rate was below that for so long", default: "10s" },
+      ...hostOptions,
     ],
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
@@ -622,6 +637,7 @@ export const commands: readonly CommandSpec[] = [
       dryRun,
       { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
+      ...hostOptions,
     ],
     examples: [
       "imagegrid update --home /var/lib/imagegrid --target / --local keep --exclude /var/log /etc/machine-id",
@@ -641,6 +657,16 @@ export const commands: readonly CommandSpec[] = [
     examples: ["imagegrid rollback --home /var/lib/imagegrid --target /mnt"],
     home: "needed",
     load: () => import("./commands/rollback.ts"),
+  },
+  {
+    name: "boot",
+    group: DEPLOY,
+    summary: "fetches what a machine is booted with: the kernel and initrd that are signed with an image",
+    arguments: [image],
+    options: [{ flags: "--to <DIR>", description: "the directory that they are written to: missing or empty" }],
+    examples: ["imagegrid boot debian:stable --home /var/lib/imagegrid --to /srv/tftp/debian"],
+    home: "needed",
+    load: () => import("./commands/boot.ts"),
   },
   {
     name: "seed",

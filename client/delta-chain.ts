@@ -7,13 +7,13 @@ import type { StagedContents } from "#image/staged-contents.ts"
 import { decodeIndex, type TreeIndex } from "#image/tree-index.ts"
 import { GridError } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
-import { piecesInOrder, type OpenableDelta } from "./layer-download.ts"
+import { piecesInOrder, type OpenableLayer } from "./layer-download.ts"
 
 export type DigestedIndex = { readonly index: TreeIndex; readonly sha256: Sha256 }
 
 /** Reads no further into each than the edits of the index. @throws {GridError} INDEX_INVALID where they don't follow each other, SEALED_INVALID */
 export async function indexAfter(
-  deltas: readonly OpenableDelta[],
+  deltas: readonly OpenableLayer[],
   from: DigestedIndex,
   signal: AbortSignal,
 ): Promise<DigestedIndex & { readonly bytes: Buffer | null }> {
@@ -31,7 +31,7 @@ export async function indexAfter(
 
 class EditsAreRead extends Error {}
 
-async function editsOf(delta: OpenableDelta, signal: AbortSignal) {
+async function editsOf(delta: OpenableLayer, signal: AbortSignal) {
   let found: { readonly header: { readonly parent: Sha256; readonly index: Sha256 }; readonly edits: readonly IndexEdit[] } | null = null
   try {
     await readDelta(contentOf(delta, signal), {
@@ -50,11 +50,11 @@ async function editsOf(delta: OpenableDelta, signal: AbortSignal) {
 }
 
 /** All contents of the deltas, in their order; each may be made from those before. */
-export async function takeContents(deltas: readonly OpenableDelta[], staged: StagedContents, signal: AbortSignal): Promise<void> {
+export async function takeContents(deltas: readonly OpenableLayer[], staged: StagedContents, signal: AbortSignal): Promise<void> {
   for (const delta of deltas)
     await readDelta(contentOf(delta, signal), { begin: async () => {}, content: (content, bytes) => staged.take(content, bytes) })
 }
 
-function contentOf({ session, layer, identity }: OpenableDelta, signal: AbortSignal): AsyncIterable<Buffer> {
+function contentOf({ session, layer, identity }: OpenableLayer, signal: AbortSignal): AsyncIterable<Buffer> {
   return openLayer(piecesInOrder(session, signal), { identity, layer })
 }

@@ -22,19 +22,23 @@ import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { requireCurrentPublisher, requireCurrentTagger } from "#trust/catalog.ts"
-import { layDeltas } from "./lay-deltas.ts"
+import { layOver } from "./lay-over.ts"
 import {
   fetchIndex,
   flushFileSystem,
   identitiesOf,
-  openDeltas,
+  openLayers,
   openPatiently,
   piecesInOrder,
   whenAllComplete,
   type DownloadParts,
 } from "./layer-download.ts"
+import { hostOf } from "./open-image.ts"
+import { overridesFor, unpackOverrides } from "./overrides.ts"
+import { scriptLayers, takeScripts, type ScriptEvent } from "./scripts.ts"
 import { seedUntil } from "./seed-until.ts"
 import type { DigestedIndex } from "./delta-chain.ts"
+import { holdIndex } from "./held-indexes.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
 import { requireGood } from "./verify.ts"
 
@@ -72,6 +76,7 @@ export type DeployEvent =
       /** Came twice and was not needed. */
       readonly duplicateBytes: number
     }
+  | ScriptEvent
   | { readonly event: "good"; readonly atMs: number; readonly entries: number }
   | { readonly event: "left"; readonly atMs: number; readonly uploadedBytes: number; readonly why: string }
 
@@ -83,6 +88,10 @@ export type DeployOptions = {
   readonly usefulness: UsefulnessRule
   /** Devices are made if this is left out. */
   readonly devices?: DevicePolicy
+  /** Its name, by which overrides are chosen. */
+  readonly host: string
+  /** Null: the image's scripts are not run. */
+  readonly scripts: { readonly timeoutMs: number } | null
 }
 export type DeployParts = DownloadParts
 
@@ -99,6 +108,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
   const identityOf = identitiesOf(image, member)
   const delivery = freshDelivery(manifest)
   const full = layerOf(manifest, "full")
+  const overrideLayers = overridesFor(manifest, hostOf(image, member, options.host))
 
   const target = await claimTarget(parts, manifest, options)
   const index = await fetchIndex(parts, manifest, identityOf(layerOf(manifest, "index")))
@@ -126,6 +136,8 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     // Nothing came yet: a session takes its first piece when this function waits next.
     const heldBefore = heldBytes(session.torrent, session.pieces)
     emit({ event: "download-started", atMs: member.clock.nowMs(), heldBytes: heldBefore })
+    const scripts = await takeScripts(parts, { manifest, identityOf, options, action: "deploy", target: target.record.target }, store)
+    await scripts.run("before")
     await saveDeployment(member.home, target.record)
     if (target.leftover) await clearTree(target.record.target)
     const entries = await downloadAndUnpack(
@@ -134,18 +146,36 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       target.record.target,
       options.devices,
     )
-    const deltas = await openDeltas(parts, { manifest, deltas: delivery.deltas, identityOf }, store)
-    if (deltas.length > 0) {
-      await whenAllComplete(parts, deltas, 0)
-      const from = baseOf(manifest, full, entries)
-      await layDeltas({ target: target.record.target, from, to: index, deltas, devices: options.devices, signal })
+    const others = await openLayers(parts, { manifest, layers: [...delivery.deltas, ...overrideLayers], identityOf }, store)
+    let expected = index
+    if (others.length > 0) {
+      await whenAllComplete(parts, others, 0)
+      const deltas = others.filter(({ layer }) => layer.kind === "delta")
+      const from = deltas.length > 0 ? baseOf(manifest, full, entries).index : index
+      const unpacked = member.home.path("overrides")
+      const overrides = await unpackOverrides(
+        others.filter(({ layer }) => layer.kind === "override"),
+        unpacked,
+        { devices: options.devices, signal },
+      )
+      expected = overrides.over(index)
+      await layOver({ target: target.record.target, from, to: expected, deltas, overrides, devices: options.devices, signal })
+      await rm(unpacked, { recursive: true, force: true })
     }
-    const entryCount = await requireGood({ ...parts, clock: member.clock }, index, target.record.target, [])
+    const entryCount = await requireGood({ ...parts, clock: member.clock }, expected, target.record.target, [])
     await flushFileSystem(target.record.target)
-    const good: DeploymentRecord = { ...target.record, state: "good", changedAtMs: member.clock.nowMs() }
+    const laidSha256 = expected === index ? target.record.indexSha256 : await holdIndex(member.home, encodeIndex(expected.entries()))
+    const good: DeploymentRecord = {
+      ...target.record,
+      laidSha256,
+      expectedSha256: laidSha256,
+      state: "good",
+      changedAtMs: member.clock.nowMs(),
+    }
     await saveDeployment(member.home, good)
     emit({ event: "good", atMs: member.clock.nowMs(), entries: entryCount })
-    const sessions = [session, ...deltas.map((delta) => delta.session)]
+    await scripts.run("after")
+    const sessions = [session, ...[...others, ...scripts.layers].map((layer) => layer.session)]
     for (const { pieces } of sessions) await pieces.sync()
     const sinceMs = member.clock.nowMs()
     const left = await seedUntil(parts, sessions, { until: options.seedUntil, rule: options.usefulness, sinceMs })
@@ -158,7 +188,8 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       throw new GridError("INTERRUPTED", "the target is not good yet; the same command goes on with what is staged", { cause: error })
     throw error
   } finally {
-    for (const { infohash } of [full, ...delivery.deltas]) await member.swarm.session(infohash)?.close()
+    for (const { infohash } of [full, ...delivery.deltas, ...overrideLayers, ...scriptLayers(manifest)])
+      await member.swarm.session(infohash)?.close()
     await store.close()
     if (options.seedUntil === "useful" && (await store.infohashes()).length === 0 && options.stage === null)
       await rm(target.record.stage, { recursive: true, force: true })
@@ -208,8 +239,10 @@ async function claimTarget(
     fullInfohash: full.infohash,
     indexInfohash: layerOf(manifest, "index").infohash,
     indexSha256: layerOf(manifest, "index").contentSha256,
+    laidSha256: layerOf(manifest, "index").contentSha256,
     expectedSha256: layerOf(manifest, "index").contentSha256,
-    excluded: [],
+    excluded: manifest.exclude,
+    host: options.host,
     stage,
     state: "unpacking",
     changedAtMs: member.clock.nowMs(),

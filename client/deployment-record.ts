@@ -4,9 +4,8 @@
  */
 import { createHash } from "node:crypto"
 import { Type, type Static } from "typebox"
-import { Digest, Hex20, Label, WholeNumber } from "#core/documents.ts"
+import { Digest, Hex20, Label, PATH_PATTERN_LENGTH_MAX, PATH_PATTERNS_MAX, WholeNumber } from "#core/documents.ts"
 import { reader } from "#core/schema.ts"
-import { PATTERN_LENGTH_MAX, PATTERNS_MAX } from "#image/path-patterns.ts"
 import type { Home } from "#member/home.ts"
 
 const Path = Type.String({ maxLength: 4096 })
@@ -26,10 +25,14 @@ const DeploymentRecord = Type.Object(
     indexInfohash: Hex20,
     /** Of the image's index, opened. */
     indexSha256: Digest,
-    /** Of the index of the tree as it was left: the image's, but for local changes that were kept. */
+    /** Of that with this host's overrides laid over it. */
+    laidSha256: Digest,
+    /** Of the index of the tree as it was left: with local changes that were kept. */
     expectedSha256: Digest,
     /** Patterns of paths that updates do not touch (image/path-patterns.ts). */
-    excluded: Type.Array(Type.String({ maxLength: PATTERN_LENGTH_MAX }), { maxItems: 2 * PATTERNS_MAX }),
+    excluded: Type.Array(Type.String({ maxLength: PATH_PATTERN_LENGTH_MAX }), { maxItems: 2 * PATH_PATTERNS_MAX }),
+    /** The name of the host that it is for. */
+    host: Type.String({ maxLength: 253 }),
     stage: Path,
     /** `updating`: what was made anew is taking its places. */
     state: Type.Union([Type.Literal("unpacking"), Type.Literal("good"), Type.Literal("updating")]),
@@ -44,6 +47,7 @@ const DeploymentRecord = Type.Object(
           version: Type.String({ maxLength: 64 }),
           indexInfohash: Hex20,
           indexSha256: Digest,
+          laidSha256: Digest,
           expectedSha256: Digest,
         },
         { additionalProperties: false },

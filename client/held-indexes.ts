@@ -35,8 +35,8 @@ export async function heldIndex(home: Home, digest: string): Promise<TreeIndex |
 /** Removes those that no record names. */
 export async function forgetIndexes(home: Home): Promise<void> {
   const named = new Set<string>()
-  for (const { indexSha256, expectedSha256, update } of await listDeployments(home))
-    for (const digest of [indexSha256, expectedSha256, update?.indexSha256, update?.expectedSha256])
+  for (const record of await listDeployments(home))
+    for (const digest of [record, record.update].flatMap((one) => [one?.indexSha256, one?.laidSha256, one?.expectedSha256]))
       if (digest !== undefined) named.add(digest)
   for (const name of await readdir(home.path(DIRECTORY)).catch(() => [])) if (!named.has(name)) await rm(home.path(DIRECTORY, name))
 }

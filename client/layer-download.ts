@@ -21,7 +21,7 @@ export type DownloadParts = { readonly member: Member; readonly signal: AbortSig
 /** The sealed bytes of a layer, held or on their way. */
 export type SealedPieces = Pick<TorrentSession, "torrent" | "pieces" | "whenHeld" | "moveWindow">
 export type LayerOnItsWay = { readonly layer: Layer; readonly session: TorrentSession }
-export type OpenableDelta = LayerOnItsWay & { readonly identity: string }
+export type OpenableLayer = LayerOnItsWay & { readonly identity: string }
 
 const PROGRESS_INTERVAL_MS = 500
 /** How long a client goes on looking for somebody who has a layer. */
@@ -62,15 +62,15 @@ export async function openPatiently(
   }
 }
 
-/** Sessions of delta layers, in their order. */
-export async function openDeltas(
+/** Sessions of layers, in their order. */
+export async function openLayers(
   parts: DownloadParts,
-  image: { readonly manifest: Manifest; readonly deltas: readonly Layer[]; readonly identityOf: (layer: Layer) => string },
+  image: { readonly manifest: Manifest; readonly layers: readonly Layer[]; readonly identityOf: (layer: Layer) => string },
   store: LayerStore,
-): Promise<OpenableDelta[]> {
-  const { manifest, deltas, identityOf } = image
-  const opened: OpenableDelta[] = []
-  for (const layer of deltas)
+): Promise<OpenableLayer[]> {
+  const { manifest, layers, identityOf } = image
+  const opened: OpenableLayer[] = []
+  for (const layer of layers)
     opened.push({ layer, identity: identityOf(layer), session: await openPatiently(parts, { manifest, layer }, store) })
   return opened
 }

@@ -40,19 +40,22 @@ import { stageFor } from "./deploy.ts"
 import { takeContents, indexAfter, type DigestedIndex } from "./delta-chain.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
 import { forgetIndexes, heldIndex, holdIndex } from "./held-indexes.ts"
-import { filesOf } from "./lay-deltas.ts"
+import { filesOf } from "./lay-over.ts"
 import {
   fetchIndex,
   flushFileSystem,
   identitiesOf,
-  openDeltas,
+  openLayers,
   openIndex,
   piecesInOrder,
   whenAllComplete,
   type DownloadParts,
-  type OpenableDelta,
+  type OpenableLayer,
 } from "./layer-download.ts"
 import { seedUntil } from "./seed-until.ts"
+import { hostOf } from "./open-image.ts"
+import { overridesFor, unpackOverrides } from "./overrides.ts"
+import { takeScripts } from "./scripts.ts"
 import { readSteps, writeSteps } from "./step-file.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
 import { requireGood } from "./verify.ts"
@@ -84,6 +87,10 @@ export type UpdateOptions = {
   readonly stage: string | null
   readonly seedUntil: SeedUntil
   readonly usefulness: UsefulnessRule
+  /** Null: that of the last deploy or update. */
+  readonly host: string | null
+  /** Null: the image's scripts are not run. */
+  readonly scripts: { readonly timeoutMs: number } | null
 }
 
 /** Left free beside what an update makes. */
@@ -106,34 +113,66 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
       `${record.target} holds ${record.name}, and ${manifest.name} is another image; deploy it to an empty directory`,
     )
   const image = formatImageRef(refOf(manifest))
-  const from = await indexOfRecord(parts, record)
-  const reading = await readTree(parts, { record, from, ...options })
+  const identityOf = identitiesOf(found, member)
+  const host = options.host ?? record.host
+  const overrideLayers = overridesFor(manifest, hostOf(found, member, host))
+  const held = await indexOfRecord(parts, record)
+  const from = record.laidSha256 === record.indexSha256 ? held : await requireIndex(member.home, record.laidSha256, record)
+  const reading = await readTree(parts, { record, from, local: options.local, exclude: [...manifest.exclude, ...options.exclude] })
   const delivery = cheapest(manifest, record)
   const by = delivery.full === null ? "deltas" : "whole"
   emit({ event: "update-planned", image, from: record.version, by, sealedBytes: options.dryRun ? 0 : delivery.sealedBytes })
-  const identityOf = identitiesOf(found, member)
   const index = layerOf(manifest, "index")
-  if (options.dryRun) {
-    const to = await fetchIndex(parts, manifest, identityOf(index))
-    tellPlan(parts, plannedFor(reading, { from, to, local: options.local }))
-    return record
-  }
   const store = await LayerStore.open(await stageFor(parts, delivery.sealedBytes, record.target, options.stage))
+  const opened: OpenableLayer[] = []
+  const open = async (layers: readonly Layer[]): Promise<OpenableLayer[]> => {
+    const some = await openLayers(parts, { manifest, layers, identityOf }, store)
+    opened.push(...some.filter((one) => !opened.includes(one)))
+    return some
+  }
+  const unpacked = member.home.path("overrides")
   try {
-    const deltas = await openDeltas(parts, { manifest, deltas: delivery.deltas, identityOf }, store)
-    const full = delivery.full === null ? [] : await openDeltas(parts, { manifest, deltas: [delivery.full], identityOf }, store)
-    await whenAllComplete(parts, [...full, ...deltas], 0)
+    const overrideSessions = await open(overrideLayers)
+    if (overrideSessions.length > 0) await whenAllComplete(parts, overrideSessions, 0)
+    const overrides = await unpackOverrides(overrideSessions, unpacked, { signal: parts.signal })
+    if (options.dryRun) {
+      const to = overrides.over(await fetchIndex(parts, manifest, identityOf(index)))
+      tellPlan(parts, plannedFor(reading, { from, to, local: options.local }))
+      return record
+    }
+    const deltas = await open(delivery.deltas)
+    const full = delivery.full === null ? null : ((await open([delivery.full]))[0] ?? null)
+    await whenAllComplete(parts, full === null ? deltas : [full, ...deltas], 0)
     const to = await newIndex(parts, {
       found,
-      from: { index: from, sha256: record.indexSha256 },
+      held: { index: held, sha256: record.indexSha256 },
       deltas: delivery.full === null ? deltas : null,
       identityOf,
     })
-    const planned = plannedFor(reading, { from, to: to.index, local: options.local })
+    const laid = overrides.over(to.index)
+    const laidSha256 = laid === to.index ? to.sha256 : await holdIndex(member.home, encodeIndex(laid.entries()))
+    const planned = plannedFor(reading, { from, to: laid, local: options.local })
     tellPlan(parts, planned)
-    const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256 }
-    const done = await commit(parts, { record, planned, next, indexBytes: to.bytes, deltas, full: full[0] ?? null })
-    const sessions = [...full, ...deltas].map(({ session }) => session)
+    const scripts = await takeScripts(parts, { manifest, identityOf, options, action: "update", target: record.target }, store)
+    opened.push(...scripts.layers)
+    await scripts.run("before")
+    const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256, laidSha256 }
+    const contents: Contents = {
+      deltas,
+      full,
+      others: overrides.contents,
+      async whole() {
+        const { full: base, deltas: all } = freshDelivery(manifest)
+        const whole = await open(base === null ? all : [base, ...all])
+        emit({ event: "waiting", detail: "what was changed in the tree is in no difference: the whole image is fetched for it" })
+        await whenAllComplete(parts, whole, 0)
+        return { full: whole[0] ?? null, deltas: whole.slice(1) }
+      },
+    }
+    const done = await commit(parts, { record: { ...record, host }, planned, next, indexBytes: to.bytes, contents })
+    await rm(unpacked, { recursive: true, force: true })
+    await scripts.run("after")
+    const sessions = opened.map(({ session }) => session)
     for (const { pieces } of sessions) await pieces.sync()
     const left = await seedUntil(parts, sessions, { until: options.seedUntil, rule: options.usefulness, sinceMs: member.clock.nowMs() })
     for (const session of sessions) await session.close()
@@ -145,8 +184,8 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
       throw new GridError("INTERRUPTED", "the tree is as it was, or the same command goes on with it", { cause: error })
     throw error
   } finally {
-    for (const { infohash } of [...(delivery.full === null ? [] : [delivery.full]), ...delivery.deltas])
-      await member.swarm.session(infohash)?.close()
+    await rm(unpacked, { recursive: true, force: true })
+    for (const { layer } of opened) await member.swarm.session(layer.infohash)?.close()
     await store.close()
   }
 }
@@ -169,10 +208,8 @@ export async function rollbackTarget(
       "TARGET_UNSUITABLE",
       `nothing is kept of what ${record.target} was before ${record.version}; deploy the version that you want`,
     )
-  const [from, to] = [await heldIndex(home, record.expectedSha256), await heldIndex(home, update.expectedSha256)]
+  const [from, to] = [await requireIndex(home, record.expectedSha256, record), await requireIndex(home, update.expectedSha256, update)]
   const work = join(record.target, WORK_DIRECTORY, update.id)
-  if (from === null || to === null)
-    throw new GridError("STATE_DAMAGED", `${home.directory} has lost an index that the way back needs; deploy ${update.version} anew`)
   emit({ event: "update-planned", image: `${record.name}:${update.version}`, from: record.version, by: "what was kept", sealedBytes: 0 })
   const planned = plannedFor(await readTree(parts, { record, from, local: options.local, exclude: [] }), { from, to, local: options.local })
   tellPlan(parts, planned)
@@ -182,8 +219,9 @@ export async function rollbackTarget(
     const at = kept.get(digest)
     return at === undefined ? null : pathIn(join(work, "old"), at)
   }
-  const { version, indexInfohash, indexSha256 } = update
-  return commit(parts, { record, planned, next: { version, indexInfohash, indexSha256 }, indexBytes: null, deltas: [], full: null, aside })
+  const { version, indexInfohash, indexSha256, laidSha256 } = update
+  const contents: Contents = { deltas: [], full: null, others: aside, whole: null }
+  return commit(parts, { record, planned, next: { version, indexInfohash, indexSha256, laidSha256 }, indexBytes: null, contents })
 }
 
 type LocalParts = {
@@ -224,6 +262,12 @@ function cheapest(manifest: Manifest, { version, indexSha256 }: DeploymentRecord
   return deltas !== null && deltas.sealedBytes <= whole.sealedBytes ? deltas : whole
 }
 
+async function requireIndex(home: LocalParts["home"], digest: string, { version }: { readonly version: string }): Promise<TreeIndex> {
+  const index = await heldIndex(home, digest)
+  if (index !== null) return index
+  throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of the tree as it was at ${version}; deploy it anew`)
+}
+
 async function indexOfRecord(parts: UpdateParts, record: DeploymentRecord): Promise<TreeIndex> {
   const { member, signal } = parts
   const held = await heldIndex(member.home, record.indexSha256)
@@ -246,8 +290,9 @@ async function newIndex(
   parts: UpdateParts,
   how: {
     readonly found: FoundImage
-    readonly from: DigestedIndex
-    readonly deltas: readonly OpenableDelta[] | null
+    /** Of the version that is there, as it was published. */
+    readonly held: DigestedIndex
+    readonly deltas: readonly OpenableLayer[] | null
     readonly identityOf: (layer: Layer) => string
   },
 ): Promise<DigestedIndex & { readonly bytes: Buffer }> {
@@ -257,7 +302,7 @@ async function newIndex(
     const index = await fetchIndex(parts, manifest, how.identityOf(layer))
     return { index, sha256: layer.contentSha256, bytes: encodeIndex(index.entries()) }
   }
-  const after = await indexAfter(how.deltas, how.from, parts.signal)
+  const after = await indexAfter(how.deltas, how.held, parts.signal)
   if (after.sha256 !== layer.contentSha256)
     throw new GridError(
       "INDEX_INVALID",
@@ -326,17 +371,29 @@ function tellPlan(parts: AnyParts, { plan, changes }: Planned): void {
 type Commitment = {
   readonly record: DeploymentRecord
   readonly planned: Planned
-  readonly next: { readonly version: string; readonly indexInfohash: Layer["infohash"]; readonly indexSha256: Sha256 }
+  readonly next: {
+    readonly version: string
+    readonly indexInfohash: Layer["infohash"]
+    readonly indexSha256: Sha256
+    readonly laidSha256: Sha256
+  }
   /** Of the image's index; null where it is held. */
   readonly indexBytes: Buffer | null
-  readonly deltas: readonly OpenableDelta[]
-  readonly full: OpenableDelta | null
-  /** What an earlier update kept. */
-  readonly aside?: ContentSource
+  readonly contents: Contents
+}
+
+/** Where contents come from that the tree has not. */
+type Contents = {
+  readonly deltas: readonly OpenableLayer[]
+  readonly full: OpenableLayer | null
+  /** Overrides, or what an earlier update kept. */
+  readonly others: ContentSource
+  /** Asked for where something is still missing: deltas bring nothing that the version they are of has, and a tree may have lost that. */
+  readonly whole: (() => Promise<{ readonly full: OpenableLayer | null; readonly deltas: readonly OpenableLayer[] }>) | null
 }
 
 /** Makes what is new beside the tree, and then takes the steps. */
-async function commit(parts: AnyParts, { record, planned, next, indexBytes, deltas, full, aside }: Commitment): Promise<DeploymentRecord> {
+async function commit(parts: AnyParts, { record, planned, next, indexBytes, contents: from }: Commitment): Promise<DeploymentRecord> {
   const { home, clock, signal, emit } = localParts(parts)
   const { plan, actual, excluded } = planned
   const id = randomBytes(8).toString("hex")
@@ -344,16 +401,23 @@ async function commit(parts: AnyParts, { record, planned, next, indexBytes, delt
   const work = join(top, id)
   await mkdir(top, { mode: 0o700 }).catch(() => {})
   for (const name of await readdir(top)) if (name !== record.update?.id) await rm(join(top, name), { recursive: true, force: true })
-  await requireRoom(record.target, plan, full?.layer.contentBytes ?? 0)
+  await requireRoom(record.target, plan, from.full?.layer.contentBytes ?? 0)
   try {
     await mkdir(join(work, "new"), { recursive: true, mode: 0o700 })
     const there = filesOf(record.target, actual)
-    const whole = full === null ? null : await unpackWhole(full, join(work, "whole"), signal)
+    let whole = from.full === null ? null : await unpackWhole(from.full, join(work, "whole"), signal)
     const contents = await StagedContents.open(
       join(work, "contents"),
-      (digest) => aside?.(digest) ?? there(digest) ?? whole?.(digest) ?? null,
+      (digest) => from.others(digest) ?? there(digest) ?? whole?.(digest) ?? null,
     )
-    await takeContents(deltas, contents, signal)
+    await takeContents(from.deltas, contents, signal)
+    const isMissing = () => plan.made.some((entry) => entry.kind === "file" && entry.size > 0 && contents.at(entry.sha256) === null)
+    if (isMissing() && whole === null && from.whole !== null) {
+      const { full, deltas } = await from.whole()
+      await requireRoom(record.target, plan, full?.layer.contentBytes ?? 0)
+      whole = full === null ? null : await unpackWhole(full, join(work, "whole"), signal)
+      await takeContents(deltas, contents, signal)
+    }
     let last = 0
     await makeTree({
       directory: join(work, "new"),
@@ -402,27 +466,16 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
     onProgress: ({ done, total }) => emit({ event: "progress", phase: "unpack", bytes: done, totalBytes: total, bytesPerSecond: 0 }),
   })
   await flushFileSystem(target)
-  const expected = await heldIndex(home, update.expectedSha256)
-  if (expected === null)
-    throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of ${record.name}:${update.version}; deploy it anew`)
+  const expected = await requireIndex(home, update.expectedSha256, update)
   const entries = await requireGood({ signal, emit, clock }, expected, target, record.excluded)
-  const { version, indexInfohash, indexSha256, expectedSha256 } = update
-  const { version: formerVersion, indexInfohash: formerInfohash, indexSha256: formerIndex, expectedSha256: formerExpected } = record
+  const { id, ...next } = update
+  const { version, indexInfohash, indexSha256, laidSha256, expectedSha256 } = record
   const good: DeploymentRecord = {
     ...record,
-    version,
-    indexInfohash,
-    indexSha256,
-    expectedSha256,
+    ...next,
     state: "good",
     changedAtMs: clock.nowMs(),
-    update: {
-      id: update.id,
-      version: formerVersion,
-      indexInfohash: formerInfohash,
-      indexSha256: formerIndex,
-      expectedSha256: formerExpected,
-    },
+    update: { id, version, indexInfohash, indexSha256, laidSha256, expectedSha256 },
   }
   await saveDeployment(home, good)
   await rm(join(work, "new"), { recursive: true, force: true })
@@ -434,7 +487,7 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
 }
 
 /** The tree of a full layer, for its contents: where no delta leads to what is wanted, or what a patch is of was changed. */
-async function unpackWhole(full: OpenableDelta, directory: string, signal: AbortSignal): Promise<ContentSource> {
+async function unpackWhole(full: OpenableLayer, directory: string, signal: AbortSignal): Promise<ContentSource> {
   await mkdir(directory, { mode: 0o700 })
   const entries: Entry[] = []
   const { session, layer, identity } = full

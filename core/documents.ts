@@ -8,6 +8,7 @@ import { imageName, imageVersion } from "./identifiers.ts"
 import { GridError } from "./errors.ts"
 import { NAME_PATTERN_LENGTH_MAX, namePattern } from "./name-patterns.ts"
 import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "./torrent.ts"
+import { formatAppliesTo, hostPattern, overridesInOrder } from "./overrides.ts"
 import { reader } from "./schema.ts"
 
 /** A whole number that JSON and JavaScript carry exactly. */
@@ -19,14 +20,40 @@ export const Digest = Type.Unsafe<Sha256>(Type.String({ pattern: "^[0-9a-f]{64}$
 export const Label = Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" })
 export const Base64 = (maxLength: number) => Type.String({ pattern: "^[A-Za-z0-9+/]*={0,2}$", maxLength })
 
+/** `GROUP` of the own site, or `SITE/GROUP` of another. */
+const GranteePattern = Type.String({ pattern: "^([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}$" })
+const HOST_PATTERN_LENGTH_MAX = 128
+/** Overrides of one image version. */
+export const OVERRIDES_MAX = 32
+/** Content of an override, a boot payload, a set of scripts. */
+export const ATTACHMENT_BYTES_MAX = 1024 ** 3
+
 /** Versions in a lineage. */
 export const LINEAGE_MAX = 24
 
 /** One sealed file of an image, and the torrent that carries it. */
 export const Layer = Type.Object(
   {
-    /** `full`: a GNU tar of the whole tree. `delta`: what it has beyond the version before it (image/delta-layer.ts). `index`: the list of all its entries (image/tree-index.ts). */
-    kind: Type.Union([Type.Literal("full"), Type.Literal("delta"), Type.Literal("index")]),
+    /**
+     * `full`: a GNU tar of the whole tree. `delta`: what it has beyond the version before it (image/delta-layer.ts). `index`: the list of all its entries
+     * (image/tree-index.ts). The others are GNU tars of small trees beside it: `override` of what some hosts have in its place (core/overrides.ts), `boot`
+     * of what a machine is booted with, `scripts` of what is run `before` and `after` a deploy.
+     */
+    kind: Type.Union([
+      Type.Literal("full"),
+      Type.Literal("delta"),
+      Type.Literal("index"),
+      Type.Literal("override"),
+      Type.Literal("boot"),
+      Type.Literal("scripts"),
+    ]),
+    /** Of an override: its hosts. */
+    appliesTo: Type.Optional(
+      Type.Union([
+        Type.Object({ group: GranteePattern }, { additionalProperties: false }),
+        Type.Object({ hosts: Type.String({ maxLength: HOST_PATTERN_LENGTH_MAX }) }, { additionalProperties: false }),
+      ]),
+    ),
     /** The version of this image, in its lineage, whose identity opens the layer; left out where it is this one. */
     version: Type.Optional(Type.String({ maxLength: 64 })),
     infohash: Hex20,
@@ -42,6 +69,10 @@ export const Layer = Type.Object(
 )
 export type Layer = Static<typeof Layer>
 
+/** Of paths, as image/path-patterns.ts reads them. */
+export const PATH_PATTERNS_MAX = 64
+export const PATH_PATTERN_LENGTH_MAX = 200
+
 export const Manifest = Type.Object(
   {
     format: Type.Literal("imagegrid-manifest-1"),
@@ -53,6 +84,8 @@ export const Manifest = Type.Object(
     recipient: Type.String({ pattern: "^age1[02-9ac-hj-np-z]{58}$" }),
     entryCount: WholeNumber,
     layers: Type.Array(Layer, { minItems: 2, maxItems: 64 }),
+    /** Patterns of paths that belong to each machine: updates do not touch them. */
+    exclude: Type.Array(Type.String({ minLength: 1, maxLength: PATH_PATTERN_LENGTH_MAX }), { maxItems: PATH_PATTERNS_MAX }),
     /** The versions that this one was made from by deltas (core/versions.ts); null where it stands alone. */
     lineage: Type.Union([
       Type.Null(),
@@ -81,7 +114,7 @@ export type Manifest = Static<typeof Manifest>
 export const Grant = Type.Object(
   {
     /** `GROUP` of the own site, or `SITE/GROUP` of another. */
-    group: Type.String({ pattern: "^([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}$" }),
+    group: GranteePattern,
     generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     /** crypto/sealed-box.ts over crypto/grant.ts's plaintext, which names site, image and group again. */
     sealed: Base64(2_000),
@@ -254,6 +287,7 @@ export function readManifest(value: unknown): Manifest {
   imageName(manifest.name)
   imageVersion(manifest.version)
   requireLineage(manifest)
+  requireAttachments(manifest)
   return manifest
 }
 
@@ -317,6 +351,33 @@ function requireLineage(manifest: Manifest): void {
   const deltas = manifest.layers.filter(({ kind }) => kind === "delta").map(ofVersion)
   if (deltas.length !== versions.length - 1 || deltas.some((at, number) => at !== number + 1))
     refuse("has not one delta for each step of its lineage, in order")
+}
+
+/** Small trees beside the image's, each of this version: overrides in the order in which they are laid, one boot payload and one set of scripts at most. */
+function requireAttachments(manifest: Manifest): void {
+  const refuse = (why: string): never => {
+    throw new GridError("MANIFEST_INVALID", `${manifest.name}:${manifest.version} ${why}`)
+  }
+  const attachments = manifest.layers.filter(({ kind }) => isAttachment(kind))
+  for (const { kind, version, appliesTo, contentBytes } of attachments) {
+    if (version !== undefined || (appliesTo === undefined) === (kind === "override")) refuse(`has a layer ${kind} that is out of form`)
+    if (contentBytes > ATTACHMENT_BYTES_MAX) refuse(`has a layer ${kind} of ${contentBytes} bytes, ${ATTACHMENT_BYTES_MAX} are taken`)
+  }
+  if (manifest.layers.some(({ kind, appliesTo }) => kind !== "override" && appliesTo !== undefined))
+    refuse("names hosts for a layer that is for all")
+  for (const kind of ["boot", "scripts"] as const)
+    if (attachments.filter((layer) => layer.kind === kind).length > 1) refuse(`has more than one layer ${kind}`)
+  const overrides = attachments.flatMap(({ appliesTo }) => appliesTo ?? [])
+  if (overrides.length > OVERRIDES_MAX) refuse(`has ${overrides.length} overrides, ${OVERRIDES_MAX} are taken`)
+  for (const appliesTo of overrides) if ("hosts" in appliesTo) hostPattern(appliesTo.hosts)
+  const inOrder = overridesInOrder(overrides, (appliesTo) => appliesTo)
+  if (new Set(overrides.map(formatAppliesTo)).size !== overrides.length) refuse("has two overrides for the same hosts")
+  if (inOrder.some((appliesTo, at) => appliesTo !== overrides[at])) refuse("lists its overrides in another order than they are laid in")
+}
+
+/** Whether a layer is a small tree beside the image's own. */
+export function isAttachment(kind: Layer["kind"]): kind is "override" | "boot" | "scripts" {
+  return kind === "override" || kind === "boot" || kind === "scripts"
 }
 
 export function refOf(document: { readonly name: string; readonly version: string }): ImageRef {

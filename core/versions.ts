@@ -1,5 +1,5 @@
 /** Which layers bring a tree to a version of an image. Pure. */
-import type { Layer, Manifest } from "./documents.ts"
+import { layerOf, type Layer, type Manifest } from "./documents.ts"
 import type { Sha256 } from "./identifiers.ts"
 
 /** What it takes to have a version. */
@@ -27,9 +27,10 @@ export function freshDelivery(manifest: Manifest): Delivery {
 
 /** From a version that is there by deltas alone; null where they don't lead from it. */
 export function deltaDelivery(manifest: Manifest, held: HeldVersion): Delivery | null {
-  const known = (manifest.lineage?.versions ?? []).some(
-    ({ version, indexSha256 }) => version === held.version && indexSha256 === held.indexSha256,
-  )
+  const known = [
+    ...(manifest.lineage?.versions ?? []),
+    { version: manifest.version, indexSha256: layerOf(manifest, "index").contentSha256 },
+  ].some(({ version, indexSha256 }) => version === held.version && indexSha256 === held.indexSha256)
   return known ? delivery(manifest, null, held.version) : null
 }
 

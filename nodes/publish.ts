@@ -15,10 +15,11 @@ import { outlived } from "#trust/retention.ts"
 import { requireNoTag } from "#trust/tags.ts"
 import { address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { refOf, type Grants, type Manifest } from "#core/documents.ts"
+import { readManifest, refOf, type Grants, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
 import type { FullPolicy } from "#core/versions.ts"
+import { pathMatcher } from "#image/path-patterns.ts"
 import { FederatedCatalogs } from "#member/federated-catalogs.ts"
 import type { Home } from "#member/home.ts"
 import { requireOwnName } from "#member/image-sources.ts"
@@ -26,6 +27,7 @@ import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
+import { noAttachments, sealAttachments, type AttachmentSources } from "./attachments.ts"
 import { granteeOf } from "./grantees.ts"
 import type { KeyRing } from "./key-ring.ts"
 import { unlessOvertaken, type MadeChange } from "./make-change.ts"
@@ -56,6 +58,11 @@ export type PublishOptions = {
   readonly reread?: boolean
   /** Whether copies of the files are kept, for the patches of the next version. */
   readonly keepFiles?: boolean
+  readonly attachments?: AttachmentSources
+  /** Whether overrides, boot payload, scripts and excluded paths are those of `from`, where they are not given anew. */
+  readonly inherit?: boolean
+  /** Paths that clients' updates never touch. */
+  readonly exclude?: readonly string[]
 }
 
 export type Published = MadeChange & {
@@ -83,6 +90,9 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
   const federated = await FederatedCatalogs.open({ ...parts, own: () => before })
   requireOwnName({ own: before, federated }, ref.name)
   for (const group of options.groups) await granteeOf(parts, before, group)
+  for (const { appliesTo } of options.attachments?.overrides ?? [])
+    if ("group" in appliesTo) await granteeOf(parts, before, appliesTo.group)
+  pathMatcher(options.exclude ?? [])
 
   const { identity, recipient } = await newImageIdentity()
   const workDirectory = await mkdtemp(join(home.path("publishing"), "work-"))
@@ -93,7 +103,13 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
     if (parent !== null) requireGranted(before, parent.manifest, options.groups)
     const { directory, pieceBytes = null, full = "auto", reread = false } = options
     const version = await sealVersion(sealing, { directory, ref, workDirectory, identity, recipient, pieceBytes, parent, full, reread })
-    for (const layer of version.sealed) await layers.adopt(layer.torrent, layer.path)
+    const attachments = await sealAttachments(sealing, options.attachments ?? noAttachments, {
+      workDirectory,
+      recipient,
+      entries: version.entries,
+      parent: options.inherit === false ? null : parent,
+    })
+    for (const layer of [...version.sealed, ...attachments.sealed]) await layers.adopt(layer.torrent, layer.path)
     const manifest: Manifest = {
       format: "imagegrid-manifest-1",
       site: home.site,
@@ -102,7 +118,10 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       publishedAtMs: clock.nowMs(),
       recipient,
       ...version.described,
+      layers: [...version.described.layers, ...attachments.layers],
+      exclude: [...new Set([...(options.inherit === false ? [] : (parent?.manifest.exclude ?? [])), ...(options.exclude ?? [])])],
     }
+    readManifest(manifest)
     const made = await unlessOvertaken(() => sign(parts, { manifest, identity, groups: options.groups, seedsFor }))
     await version.remember(options.keepFiles ?? true)
     return { ...made, read: version.read, delta: version.delta }

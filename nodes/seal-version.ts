@@ -17,6 +17,7 @@ import type { Home } from "#member/home.ts"
 import type { LayerStore } from "#store/layer-store.ts"
 import type { Catalog } from "#trust/catalog.ts"
 import { CaptureMemory } from "./capture-memory.ts"
+import { heldContent } from "./held-content.ts"
 
 export type SealVersionParts = {
   readonly home: Home
@@ -53,6 +54,7 @@ export type Parent = {
 export type SealedVersion = {
   readonly sealed: readonly SealedLayer[]
   readonly described: Pick<Manifest, "entryCount" | "layers" | "lineage">
+  readonly entries: readonly Entry[]
   readonly socketCount: number
   /** What was read of the tree. */
   readonly read: { readonly files: number; readonly bytes: number }
@@ -77,19 +79,8 @@ export async function openParent(
   const own = { version: ref.version, identity }
   const earlier = manifest.lineage === null ? [] : openLineage({ site: home.site, ref, identity }, manifest.lineage.sealed)
   const layer = layerOf(manifest, "index")
-  const torrent = await layers.torrent(layer.infohash)
-  if (torrent === null || !(await layers.isWhole(layer.infohash)))
-    throw new GridError("LAYER_MISSING", `the index of ${name} is not in ${home.directory}; wait until this server has the image`)
-  const pieces = await layers.pieces(torrent)
-  async function* sealed() {
-    for (let at = 0; at < torrent!.contentBytes; at += torrent!.pieceBytes) {
-      const bytes = Buffer.allocUnsafe(Math.min(torrent!.pieceBytes, torrent!.contentBytes - at))
-      await pieces.read(at, bytes.length, bytes)
-      yield bytes
-    }
-  }
   const chunks: Buffer[] = []
-  for await (const chunk of openLayer(sealed(), { identity, layer })) chunks.push(chunk)
+  for await (const chunk of openLayer(await heldContent(layers, layer), { identity, layer })) chunks.push(chunk)
   return { manifest, index: decodeIndex(Buffer.concat(chunks)), identities: [...earlier, own] }
 }
 
@@ -112,6 +103,7 @@ async function sealAlone(parts: SealVersionParts, options: SealVersionOptions): 
   return {
     sealed: [full, index],
     described: { entryCount, layers: [described("full", full), described("index", index)], lineage: null },
+    entries,
     socketCount,
     read: { files: files.length, bytes: files.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.size : 0), 0) },
     delta: null,
@@ -173,6 +165,7 @@ async function sealAfter(parts: SealVersionParts, options: SealVersionOptions, p
       layers: [...(full === null ? [] : [full]), ...inherited.layers, delta, index],
       lineage: { versions: [...inherited.versions], sealed: sealLineage({ site: home.site, ref, identity }, identities, random) },
     },
+    entries: scan.entries,
     socketCount: scan.socketCount,
     read: { files: scan.readFiles, bytes: scan.readBytes },
     delta: { contents: made.contents, patches: made.patches },
@@ -194,7 +187,8 @@ async function remember({ home, signal }: SealVersionParts, options: SealVersion
   await memory.rememberContents(directory, seen.contents ? seen.entries : [], signal)
 }
 
-function described(kind: Layer["kind"], layer: SealedLayer): Layer {
+/** What a manifest says of a layer. */
+export function described(kind: Layer["kind"], layer: SealedLayer): Layer {
   return {
     kind,
     infohash: layer.torrent.infohash,

@@ -4,7 +4,8 @@
  *
  * Invariant: whatever is different has a line that says so.
  */
-import { readGrants, readManifest, readTags, layerOf, type Grant, type SiteDocument, type Tag } from "#core/documents.ts"
+import { isAttachment, layerOf, readGrants, readManifest, readTags, type Grant, type SiteDocument, type Tag } from "#core/documents.ts"
+import { formatAppliesTo } from "#core/overrides.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { samePaths, sameSigners } from "./change.ts"
@@ -202,8 +203,12 @@ function manifestLines(after: CatalogFiles, target: string, replaces: boolean): 
   const manifest = readManifest(documentAt(after, target))
   const layers = `layers ${manifest.layers.map(({ sealedSha256 }) => shortDigest(sealedSha256)).join(", ")}`
   const from = manifest.lineage === null ? "" : `, made from ${manifest.lineage.versions.at(-1)?.version ?? ""}`
+  const beside = manifest.layers
+    .filter(({ kind }) => isAttachment(kind))
+    .map(({ kind, appliesTo }) => (appliesTo === undefined ? kind : `an override for ${formatAppliesTo(appliesTo)}`))
+  const attached = beside.length === 0 ? "" : `, with ${beside.join(", ")}`
   return [
-    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${layerOf(manifest, "full").contentBytes} bytes, ${layers}${from}, ` +
+    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${layerOf(manifest, "full").contentBytes} bytes, ${layers}${from}${attached}, ` +
       `made at ${new Date(manifest.publishedAtMs).toISOString()}${replaces ? ", in place of what it was" : ""}`,
   ]
 }

@@ -7,10 +7,11 @@ import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
+import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { byteCount, durationMs, seedUntilOf } from "../values.ts"
 
-type Options = {
+type Options = HostOptions & {
   readonly target?: string
   readonly stage?: string
   readonly seedUntil?: string
@@ -32,8 +33,11 @@ export default async function run(context: CommandContext, [image]: readonly str
   setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
   const query = imageQuery(image ?? "")
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
+  const { host, scripts } = scriptsAndHost(options)
   const deployment: DeployOptions = {
     query,
+    host: host ?? ownHostName(),
+    scripts,
     target: options.target,
     stage: options.stage ?? null,
     devices: options.devices === false ? "refuse" : "make",
@@ -77,6 +81,8 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
     finish()
     const { event: name, ...fields } = event
     output.event(name, fields)
+    const ofScripts = scriptSentence(event)
+    if (ofScripts !== null) output.say(ofScripts)
     if (event.event === "resolved")
       output.say(
         `Deploying ${event.name}:${event.version}${event.tag === null ? "" : ` (${event.tag})`}: ${formatBytes(event.sealedBytes)} to download, staged in ${event.stage}`,

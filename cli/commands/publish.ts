@@ -4,6 +4,7 @@ import { systemClock } from "#core/clock.ts"
 import { layerOf, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, imageRef, type ImageRef } from "#core/identifiers.ts"
+import { formatAppliesTo, parseAppliesTo } from "#core/overrides.ts"
 import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "#core/torrent.ts"
 import { Home } from "#member/home.ts"
 import { silentLog } from "#member/log.ts"
@@ -16,7 +17,8 @@ import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
 
 type Options = KeyOptions &
-  OutOptions & { readonly group?: readonly string[]; readonly piecesOf?: string; readonly waitCopies?: string } & VersionOptions
+  OutOptions & { readonly group?: readonly string[]; readonly piecesOf?: string; readonly waitCopies?: string } & VersionOptions &
+  AttachmentOptions
 
 type VersionOptions = {
   readonly from?: string
@@ -24,6 +26,16 @@ type VersionOptions = {
   readonly reread?: boolean
   /** False when --no-keep-files was given. */
   readonly keepFiles?: boolean
+}
+
+type AttachmentOptions = {
+  readonly override?: readonly string[]
+  readonly boot?: string
+  readonly before?: string
+  readonly after?: string
+  readonly exclude?: readonly string[]
+  /** False when --no-inherit was given. */
+  readonly inherit?: boolean
 }
 
 export default async function run(
@@ -56,6 +68,7 @@ export default async function run(
     ref,
     groups,
     ...versions,
+    ...attachmentOptions(options),
     ...(pieceBytes !== undefined && { pieceBytes }),
   })
   progress.end()
@@ -109,6 +122,25 @@ function versionOptions(ref: ImageRef, { from, full = "auto", reread, keepFiles 
   if (parent.name !== ref.name || parent.version === ref.version)
     throw new GridError("USAGE", `--from names an earlier version of the same image, such as ${ref.name}:VERSION`)
   return { ...common, from: parent }
+}
+
+function attachmentOptions({ override = [], boot, before, after, exclude = [], inherit }: AttachmentOptions): Partial<PublishOptions> {
+  const overrides = override.map((text) => {
+    const [words = "", ...directory] = text.split("=")
+    if (directory.length === 0)
+      throw new GridError(
+        "USAGE",
+        `--override is FOR=DIRECTORY, such as group:web=/srv/web or 'host:node0*=/srv/nodes', not ${JSON.stringify(text.slice(0, 80))}`,
+      )
+    return { appliesTo: parseAppliesTo(words), directory: directory.join("=") }
+  })
+  const twice = overrides.map(({ appliesTo }) => formatAppliesTo(appliesTo)).find((one, at, all) => all.indexOf(one) !== at)
+  if (twice !== undefined) throw new GridError("USAGE", `--override names ${twice} twice`)
+  return {
+    attachments: { overrides, boot: boot ?? null, scripts: { before: before ?? null, after: after ?? null } },
+    exclude,
+    inherit: inherit !== false,
+  }
 }
 
 function pieceLength(text: string): number {

@@ -2,6 +2,7 @@
 import { retiredAtMs } from "#trust/retention.ts"
 import { tagsNaming } from "#trust/tags.ts"
 import { imageQuery } from "#core/identifiers.ts"
+import { formatAppliesTo } from "#core/overrides.ts"
 import { granteesOf, imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
 import { findImage, formatImage } from "#member/image-sources.ts"
@@ -41,10 +42,15 @@ export default async function run(context: CommandContext, [image]: readonly str
     output.say(
       `Made from ${manifest.lineage.versions.map(({ version }) => version).join(", ")}: whoever may open it can open what these held, too.`,
     )
+  if (manifest.exclude.length > 0) output.say(`Updates never touch: ${manifest.exclude.join(", ")}.`)
   output.table(
     ["layer", "infohash", "content", "sealed", "pieces of", "SHA-256 of the sealed file"],
     manifest.layers.map((layer) => [
-      layer.version === undefined ? layer.kind : `${layer.kind} of ${layer.version}`,
+      layer.appliesTo !== undefined
+        ? `${layer.kind} for ${formatAppliesTo(layer.appliesTo)}`
+        : layer.version === undefined
+          ? layer.kind
+          : `${layer.kind} of ${layer.version}`,
       layer.infohash,
       formatBytes(layer.contentBytes),
       formatBytes(layer.sealedBytes),

@@ -7,11 +7,12 @@ import { imageQuery } from "#core/identifiers.ts"
 import type { LocalPolicy } from "#image/update-plan.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
+import { scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { seedUntilOf } from "../values.ts"
 
 export type LocalOptions = { readonly target?: string; readonly local?: string; readonly dryRun?: boolean }
-type Options = LocalOptions & { readonly stage?: string; readonly exclude?: readonly string[]; readonly seedUntil?: string }
+type Options = LocalOptions & HostOptions & { readonly stage?: string; readonly exclude?: readonly string[]; readonly seedUntil?: string }
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
   const { target, local, dryRun } = localOptions(options)
@@ -25,6 +26,7 @@ export default async function run(context: CommandContext, [image]: readonly str
         query,
         local,
         dryRun,
+        ...scriptsAndHost(options),
         exclude: options.exclude ?? [],
         stage: options.stage ?? null,
         seedUntil,
@@ -74,7 +76,7 @@ export function tellUpdate({ output }: CommandContext, dryRun: boolean): (event:
     finish()
     const { event: name, ...fields } = event
     output.event(name, fields)
-    const line = sentence(event, dryRun)
+    const line = sentence(event, dryRun) ?? scriptSentence(event)
     if (line !== null) output.say(line)
     if (event.event === "waiting") output.warn(event.detail)
   }

@@ -105,8 +105,9 @@ function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
+/** Without types a recursive listing would follow links. */
 function entriesIn(top: string): string[] {
-  return readdirSync(top, { recursive: true, encoding: "utf8" }).map((name) => join(top, name))
+  return readdirSync(top, { recursive: true, encoding: "utf8", withFileTypes: true }).map(({ parentPath, name }) => join(parentPath, name))
 }
 
 function directoriesIn(top: string): string[] {

@@ -117,8 +117,12 @@ test("what was deployed is not taken for a tag that has its version's name since
   await (await comesBack(home)).close()
   const target = realpathSync(mkdtempSync(join(site.directory, "target-")))
   const infohashes = { fullInfohash: "ab".repeat(20) as Infohash, indexInfohash: "ab".repeat(20) as Infohash }
-  const digests = { indexSha256: "ab".repeat(32) as Sha256, expectedSha256: "ab".repeat(32) as Sha256 }
-  const place = { target, device: "1", inode: "1", stage: target, excluded: [], update: null }
+  const digests = {
+    indexSha256: "ab".repeat(32) as Sha256,
+    laidSha256: "ab".repeat(32) as Sha256,
+    expectedSha256: "ab".repeat(32) as Sha256,
+  }
+  const place = { target, device: "1", inode: "1", stage: target, host: "node1", excluded: [], update: null }
   const image = { site: "demo", name: "os", version: "gone" }
   await saveDeployment(home, {
     format: "imagegrid-deployment-1",

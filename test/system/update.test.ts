@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { test } from "node:test"
+import { setTimeout as sleep } from "node:timers/promises"
 import { TestGrid } from "./grid.ts"
 import { makeTree } from "./trees.ts"
 
@@ -13,6 +14,8 @@ async function versions(grid: TestGrid): Promise<void> {
   writeFileSync(`${tree}/etc/changing`, "one\n".repeat(5_000))
   mkdirSync(`${tree}/old/deep`, { recursive: true })
   writeFileSync(`${tree}/old/deep/file`, "goes\n")
+  // What changed in the last two seconds before a reading is read again the next time.
+  await sleep(2_100)
   await grid.site()
   await publish("1")
   appendFileSync(`${tree}/etc/changing`, "two\n")

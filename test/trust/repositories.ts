@@ -52,6 +52,7 @@ export function manifestOf(image: string, changed: Partial<Manifest> = {}): Mani
     publishedAtMs: startMs,
     recipient: `age1${"q".repeat(58)}`,
     entryCount: 3,
+    exclude: [],
     lineage: null,
     layers: [
       { kind: "full", ...layer, ...digests },

@@ -1,4 +1,4 @@
-/** Deltas over a tree that was just unpacked and that nobody else works on: nothing of it is kept aside. */
+/** Deltas and overrides over a tree that was just unpacked and that nobody else works on: nothing of it is kept aside. */
 import { mkdir, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { makeTree, pathIn } from "#image/staged-tree.ts"
@@ -9,24 +9,28 @@ import { applySteps, restoreDirectory } from "#image/tree-steps.ts"
 import type { DevicePolicy } from "#image/unpack.ts"
 import { planUpdate } from "#image/update-plan.ts"
 import type { Sha256 } from "#core/identifiers.ts"
-import { takeContents, type DigestedIndex } from "./delta-chain.ts"
-import type { OpenableDelta } from "./layer-download.ts"
+import { takeContents } from "./delta-chain.ts"
+import type { OpenableLayer } from "./layer-download.ts"
+import type { UnpackedOverrides } from "./overrides.ts"
 
 /** @throws {GridError} SEALED_INVALID, DIGEST_MISMATCH, TREE_CHANGED, DISK_FULL, EXTRACT_FAILED */
-export async function layDeltas(parts: {
+export async function layOver(parts: {
   readonly target: string
   /** What was unpacked. */
-  readonly from: DigestedIndex
+  readonly from: TreeIndex
+  /** With the overrides. */
   readonly to: TreeIndex
-  readonly deltas: readonly OpenableDelta[]
+  readonly deltas: readonly OpenableLayer[]
+  readonly overrides: UnpackedOverrides
   readonly devices: DevicePolicy | undefined
   readonly signal: AbortSignal
 }): Promise<void> {
-  const { target, from, to, deltas, devices, signal } = parts
-  const plan = planUpdate({ from: from.index.entries(), actual: from.index.entries(), to: to.entries() }, "refuse", () => false)
+  const { target, from, to, deltas, overrides, devices, signal } = parts
+  const plan = planUpdate({ from: from.entries(), actual: from.entries(), to: to.entries() }, "refuse", () => false)
   const work = join(target, WORK_DIRECTORY)
   await mkdir(join(work, "new"), { recursive: true, mode: 0o700 })
-  const contents = await StagedContents.open(join(work, "contents"), filesOf(target, from.index))
+  const there = filesOf(target, from)
+  const contents = await StagedContents.open(join(work, "contents"), (digest) => there(digest) ?? overrides.contents(digest))
   await takeContents(deltas, contents, signal)
   await makeTree({ directory: join(work, "new"), entries: plan.made, contents: contents.at, devices, signal })
   await applySteps({ target, work, steps: plan.steps })
