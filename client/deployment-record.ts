@@ -44,6 +44,8 @@ const DeploymentRecord = Type.Object(
         {
           /** Names its directory of work in the target. */
           id: Type.String({ pattern: "^[0-9a-f]{16}$" }),
+          /** What made it. */
+          act: Type.Union([Type.Literal("update"), Type.Literal("rollback")]),
           version: Type.String({ maxLength: 64 }),
           indexInfohash: Hex20,
           indexSha256: Digest,

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto"
 import { mkdir, readdir, realpath, rm, statfs } from "node:fs/promises"
 import { join, resolve } from "node:path"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
-import { GridError } from "#core/errors.ts"
+import { GridError, systemErrorCode } from "#core/errors.ts"
 import { formatImageRef, imageQuery, type ImageQuery, type Sha256 } from "#core/identifiers.ts"
 import { deltaDelivery, freshDelivery, type Delivery } from "#core/versions.ts"
 import { printable } from "#image/byte-string.ts"
@@ -21,7 +21,7 @@ import { makeTree, pathIn, type ContentSource } from "#image/staged-tree.ts"
 import { inspectTarget, WORK_DIRECTORY } from "#image/target.ts"
 import { changesBetween, type Change } from "#image/tree-diff.ts"
 import { decodeIndex, encodeIndex, type TreeIndex } from "#image/tree-index.ts"
-import { applySteps } from "#image/tree-steps.ts"
+import { applySteps, restoreDirectory } from "#image/tree-steps.ts"
 import { unpackTree } from "#image/unpack.ts"
 import {
   keptContents,
@@ -74,6 +74,8 @@ export type UpdateEvent =
   | { readonly event: "change"; readonly path: string; readonly what: "added" | "removed" | "changed"; readonly bytes: number }
   | { readonly event: "changes"; readonly steps: number; readonly madeBytes: number; readonly localChanges: number }
   | { readonly event: "continued"; readonly image: string }
+  /** All that is new is made and durable: from here on whatever ends it, it is gone on with. */
+  | { readonly event: "changing"; readonly steps: number }
 
 export type UpdateParts = DownloadParts & { readonly emit: (event: UpdateEvent) => void }
 export type UpdateOptions = {
@@ -101,7 +103,7 @@ const PROGRESS_STEP_BYTES = 32 * 1024 * 1024
 /** @throws {GridError} TREE_CHANGED, TARGET_UNSUITABLE, DISK_FULL, TREE_DIFFERS, and what a deploy refuses */
 export async function updateTarget(parts: UpdateParts, options: UpdateOptions): Promise<DeploymentRecord> {
   const { member, emit } = parts
-  const record = await settledRecord(parts, options.target)
+  const { record } = await settle(parts, options.target)
   const found = findImage(member.images, options.query ?? imageQuery(nameOf(record, member.home.site)))
   const { manifest } = found
   const catalog = requireFresh(found.catalog, member.clock.nowMs())
@@ -153,25 +155,31 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
     const laidSha256 = laid === to.index ? to.sha256 : await holdIndex(member.home, encodeIndex(laid.entries()))
     const planned = plannedFor(reading, { from, to: laid, local: options.local })
     tellPlan(parts, planned)
-    const scripts = await takeScripts(parts, { manifest, identityOf, options, action: "update", target: record.target }, store)
-    opened.push(...scripts.layers)
-    await scripts.run("before")
     const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256, laidSha256 }
-    const contents: Contents = {
-      deltas,
-      full,
-      others: overrides.contents,
-      async whole() {
-        const { full: base, deltas: all } = freshDelivery(manifest)
-        const whole = await open(base === null ? all : [base, ...all])
-        emit({ event: "waiting", detail: "what was changed in the tree is in no difference: the whole image is fetched for it" })
-        await whenAllComplete(parts, whole, 0)
-        return { full: whole[0] ?? null, deltas: whole.slice(1) }
-      },
+    let done = record
+    // What was there before the last update is kept: there was none now.
+    if (isThere(planned) && next.version === record.version && laidSha256 === record.laidSha256)
+      emit({ event: "good", atMs: member.clock.nowMs(), entries: manifest.entryCount })
+    else {
+      const scripts = await takeScripts(parts, { manifest, identityOf, options, action: "update", target: record.target }, store)
+      opened.push(...scripts.layers)
+      await scripts.run("before")
+      const contents: Contents = {
+        deltas,
+        full,
+        others: overrides.contents,
+        async whole() {
+          const { full: base, deltas: all } = freshDelivery(manifest)
+          const whole = await open(base === null ? all : [base, ...all])
+          emit({ event: "waiting", detail: "what was changed in the tree is in no difference: the whole image is fetched for it" })
+          await whenAllComplete(parts, whole, 0)
+          return { full: whole[0] ?? null, deltas: whole.slice(1) }
+        },
+      }
+      done = await commit(parts, { act: "update", record: { ...record, host }, planned, next, indexBytes: to.bytes, contents })
+      await rm(unpacked, { recursive: true, force: true })
+      await scripts.run("after")
     }
-    const done = await commit(parts, { record: { ...record, host }, planned, next, indexBytes: to.bytes, contents })
-    await rm(unpacked, { recursive: true, force: true })
-    await scripts.run("after")
     const sessions = opened.map(({ session }) => session)
     for (const { pieces } of sessions) await pieces.sync()
     const left = await seedUntil(parts, sessions, { until: options.seedUntil, rule: options.usefulness, sinceMs: member.clock.nowMs() })
@@ -201,7 +209,9 @@ export async function rollbackTarget(
   options: Pick<UpdateOptions, "target" | "local" | "dryRun">,
 ): Promise<DeploymentRecord> {
   const { home, emit } = parts
-  const record = await settledRecord(parts, options.target)
+  const { record, finished } = await settle(parts, options.target)
+  // What was cut off was a way back itself: it is done now.
+  if (finished === "rollback") return record
   const { update } = record
   if (update === null)
     throw new GridError(
@@ -221,7 +231,14 @@ export async function rollbackTarget(
   }
   const { version, indexInfohash, indexSha256, laidSha256 } = update
   const contents: Contents = { deltas: [], full: null, others: aside, whole: null }
-  return commit(parts, { record, planned, next: { version, indexInfohash, indexSha256, laidSha256 }, indexBytes: null, contents })
+  return commit(parts, {
+    act: "rollback",
+    record,
+    planned,
+    next: { version, indexInfohash, indexSha256, laidSha256 },
+    indexBytes: null,
+    contents,
+  })
 }
 
 type LocalParts = {
@@ -237,8 +254,14 @@ function localParts(parts: AnyParts): LocalParts {
   return { home, clock, signal: parts.signal, emit: parts.emit }
 }
 
+type Settled = {
+  readonly record: DeploymentRecord
+  /** What was cut off and is done now. */
+  readonly finished: "update" | "rollback" | null
+}
+
 /** The record of a tree that is good; an update that was cut off is finished first. @throws {GridError} TARGET_UNSUITABLE, SOURCE_MISSING */
-async function settledRecord(parts: AnyParts, target: string): Promise<DeploymentRecord> {
+async function settle(parts: AnyParts, target: string): Promise<Settled> {
   const { home, emit } = localParts(parts)
   const wanted = resolve(target)
   const state = await inspectTarget(wanted)
@@ -250,9 +273,9 @@ async function settledRecord(parts: AnyParts, target: string): Promise<Deploymen
     )
   if (record.state === "unpacking")
     throw new GridError("TARGET_UNSUITABLE", `${wanted} is only partly deployed; repeat the deploy of ${record.name}:${record.version}`)
-  if (record.state === "good") return record
+  if (record.state === "good") return { record, finished: null }
   emit({ event: "continued", image: `${record.name}:${record.update?.version ?? ""}` })
-  return finish(parts, record)
+  return { record: await finish(parts, record), finished: record.update?.act ?? null }
 }
 
 /** Deltas, or the whole where that is shorter or nothing leads here. */
@@ -358,6 +381,11 @@ function plannedFor(
   return { plan, actual, excluded, changes: changesBetween(actual.entries(), decodeIndex(plan.expected).entries()) }
 }
 
+/** Whether the tree is what it is to be, but for the times of directories. */
+function isThere({ plan, actual }: Planned): boolean {
+  return localChanges(actual.entries(), decodeIndex(plan.expected).entries(), () => false).length === 0
+}
+
 function tellPlan(parts: AnyParts, { plan, changes }: Planned): void {
   const { emit } = localParts(parts)
   for (const { path, what } of plan.local.slice(0, LOCAL_SHOWN)) emit({ event: "local-change", path: printable(path), what })
@@ -369,6 +397,7 @@ function tellPlan(parts: AnyParts, { plan, changes }: Planned): void {
 }
 
 type Commitment = {
+  readonly act: "update" | "rollback"
   readonly record: DeploymentRecord
   readonly planned: Planned
   readonly next: {
@@ -393,13 +422,13 @@ type Contents = {
 }
 
 /** Makes what is new beside the tree, and then takes the steps. */
-async function commit(parts: AnyParts, { record, planned, next, indexBytes, contents: from }: Commitment): Promise<DeploymentRecord> {
+async function commit(parts: AnyParts, { act, record, planned, next, indexBytes, contents: from }: Commitment): Promise<DeploymentRecord> {
   const { home, clock, signal, emit } = localParts(parts)
   const { plan, actual, excluded } = planned
   const id = randomBytes(8).toString("hex")
   const top = join(record.target, WORK_DIRECTORY)
   const work = join(top, id)
-  await mkdir(top, { mode: 0o700 }).catch(() => {})
+  await makeWorkDirectory(record.target, actual)
   for (const name of await readdir(top)) if (name !== record.update?.id) await rm(join(top, name), { recursive: true, force: true })
   await requireRoom(record.target, plan, from.full?.layer.contentBytes ?? 0)
   try {
@@ -445,11 +474,23 @@ async function commit(parts: AnyParts, { record, planned, next, indexBytes, cont
     excluded: [...excluded],
     state: "updating",
     changedAtMs: clock.nowMs(),
-    update: { id, ...next, expectedSha256 },
+    update: { id, act, ...next, expectedSha256 },
   }
   const before = await holdIndex(home, encodeIndex(actual.entries()))
   await saveDeployment(home, { ...updating, expectedSha256: before })
   return finish(parts, { ...updating, expectedSha256: before })
+}
+
+/** A new name at the top, without a trace in the time of the top itself: until the steps are taken, a tree is what it was. */
+async function makeWorkDirectory(target: string, actual: TreeIndex): Promise<void> {
+  try {
+    await mkdir(join(target, WORK_DIRECTORY), { mode: 0o700 })
+  } catch (error) {
+    if (systemErrorCode(error) === "EEXIST") return
+    throw error
+  }
+  for (const { path, mode, uid, gid, mtimeNs } of actual.entries())
+    if (path === ".") return restoreDirectory(target, { is: "attributes", path, mode, uid, gid, mtimeNs })
 }
 
 /** From the moment on that everything new is durable. */
@@ -459,6 +500,7 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
   if (update === null) throw new GridError("STATE_DAMAGED", `the record of ${target} does not say what it is updated to; deploy it anew`)
   const work = join(target, WORK_DIRECTORY, update.id)
   const steps = await readSteps(join(work, "steps"))
+  emit({ event: "changing", steps: steps.length })
   await applySteps({
     target,
     work,
@@ -468,14 +510,14 @@ async function finish(parts: AnyParts, record: DeploymentRecord): Promise<Deploy
   await flushFileSystem(target)
   const expected = await requireIndex(home, update.expectedSha256, update)
   const entries = await requireGood({ signal, emit, clock }, expected, target, record.excluded)
-  const { id, ...next } = update
+  const { id, act, ...next } = update
   const { version, indexInfohash, indexSha256, laidSha256, expectedSha256 } = record
   const good: DeploymentRecord = {
     ...record,
     ...next,
     state: "good",
     changedAtMs: clock.nowMs(),
-    update: { id, version, indexInfohash, indexSha256, laidSha256, expectedSha256 },
+    update: { id, act, version, indexInfohash, indexSha256, laidSha256, expectedSha256 },
   }
   await saveDeployment(home, good)
   await rm(join(work, "new"), { recursive: true, force: true })
