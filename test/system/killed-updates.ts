@@ -97,7 +97,7 @@ export async function killUpdates(options: {
     options.onKill?.(kill)
     // Now and then it is killed again before it has come to its end.
     deadRunsInARow += 1
-    if (deadRunsInARow < 3 && random.below(3) === 0 && kills.length < options.kills) continue
+    if (left !== "new" && deadRunsInARow < 3 && random.below(3) === 0 && kills.length < options.kills) continue
     deadRunsInARow = 0
     const again = grid.outcome(left === "new" ? ["verify", "--home", home, "--target", root] : words(action))
     assert.equal(again.code, 0, again.stderr)
