@@ -64,7 +64,7 @@ export class SitesGrid implements AsyncDisposable {
       for (const other of sites)
         if (other !== site)
           await this.run(`${site}1`, ["federate", "accept", this.home(`${other}.offer`), "--shares", "*", "--mirrors", "*", "--yes"])
-    for (const site of sites) {
+    for (const site of clients === 0 ? [] : sites) {
       const invite = await this.#invite(`${site}1`, ["--uses", String(clients)])
       for (let number = 1; number <= clients; number++) {
         const name = `${site}-client${number}`
