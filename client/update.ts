@@ -15,7 +15,7 @@ import { printable } from "#image/byte-string.ts"
 import { captureTree } from "#image/capture.ts"
 import { openLayer } from "#image/open-layer.ts"
 import type { Entry } from "#image/entry.ts"
-import { pathMatcher } from "#image/path-patterns.ts"
+import { leftOut, requireOneFileSystem, type LeftOut } from "#image/left-out.ts"
 import { StagedContents } from "#image/staged-contents.ts"
 import { makeTree, pathIn, type ContentSource } from "#image/staged-tree.ts"
 import { inspectTarget, WORK_DIRECTORY } from "#image/target.ts"
@@ -139,7 +139,7 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
     const overrides = await unpackOverrides(overrideSessions, unpacked, { signal: parts.signal })
     if (options.dryRun) {
       const to = overrides.over(await fetchIndex(parts, manifest, identityOf(index)))
-      tellPlan(parts, plannedFor(reading, { from, to, local: options.local }))
+      tellPlan(parts, plannedFor(reading, { target: record.target, from, to, local: options.local }))
       return record
     }
     const deltas = await open(delivery.deltas)
@@ -153,7 +153,7 @@ export async function updateTarget(parts: UpdateParts, options: UpdateOptions): 
     })
     const laid = overrides.over(to.index)
     const laidSha256 = laid === to.index ? to.sha256 : await holdIndex(member.home, encodeIndex(laid.entries()))
-    const planned = plannedFor(reading, { from, to: laid, local: options.local })
+    const planned = plannedFor(reading, { target: record.target, from, to: laid, local: options.local })
     tellPlan(parts, planned)
     const next = { version: manifest.version, indexInfohash: index.infohash, indexSha256: to.sha256, laidSha256 }
     let done = record
@@ -221,7 +221,12 @@ export async function rollbackTarget(
   const [from, to] = [await requireIndex(home, record.expectedSha256, record), await requireIndex(home, update.expectedSha256, update)]
   const work = join(record.target, WORK_DIRECTORY, update.id)
   emit({ event: "update-planned", image: `${record.name}:${update.version}`, from: record.version, by: "what was kept", sealedBytes: 0 })
-  const planned = plannedFor(await readTree(parts, { record, from, local: options.local, exclude: [] }), { from, to, local: options.local })
+  const planned = plannedFor(await readTree(parts, { record, from, local: options.local, exclude: [] }), {
+    target: record.target,
+    from,
+    to,
+    local: options.local,
+  })
   tellPlan(parts, planned)
   if (options.dryRun) return record
   const kept = keptContents(await readSteps(join(work, "steps")), to.entries())
@@ -341,7 +346,7 @@ type Planned = {
   readonly changes: Iterable<Change>
 }
 
-type Reading = { readonly actual: TreeIndex; readonly excluded: readonly string[] }
+type Reading = { readonly actual: TreeIndex; readonly excluded: readonly string[]; readonly out: LeftOut }
 
 /** Reads the whole tree. @throws {GridError} TREE_CHANGED before anything else is done, where local changes are not to be touched */
 async function readTree(
@@ -355,12 +360,14 @@ async function readTree(
 ): Promise<Reading> {
   const { signal, emit } = localParts(parts)
   const excluded = [...new Set([...record.excluded, ...exclude])]
-  const isExcluded = pathMatcher(excluded)
+  const out = await leftOut(record.target, excluded, from.entries())
+  requireOneFileSystem(record.target, excluded, from.entries())
   const entries: Entry[] = []
   let nextBytes = 0
   await captureTree({
     directory: record.target,
-    onEntry: (entry) => entries.push(entry),
+    leftOut: out.paths,
+    onEntry: (entry) => out.has(entry.path) || entries.push(entry),
     signal,
     onProgress: ({ fileBytes }) => {
       if (fileBytes < nextBytes) return
@@ -368,16 +375,16 @@ async function readTree(
       emit({ event: "progress", phase: "verify", bytes: fileBytes, totalBytes: from.fileBytes, bytesPerSecond: 0 })
     },
   })
-  if (local === "refuse") requireNone(localChanges(from.entries(), entries, isExcluded))
-  return { actual: decodeIndex(encodeIndex(entries)), excluded }
+  if (local === "refuse") requireNone(localChanges(from.entries(), entries, out.has))
+  return { actual: decodeIndex(encodeIndex(entries)), excluded, out }
 }
 
 function plannedFor(
-  reading: Reading,
-  { from, to, local }: { readonly from: TreeIndex; readonly to: TreeIndex; readonly local: LocalPolicy },
+  { actual, excluded, out }: Reading,
+  { target, from, to, local }: { readonly target: string; readonly from: TreeIndex; readonly to: TreeIndex; readonly local: LocalPolicy },
 ): Planned {
-  const { actual, excluded } = reading
-  const plan = planUpdate({ from: from.entries(), actual: actual.entries(), to: to.entries() }, local, pathMatcher(excluded))
+  requireOneFileSystem(target, excluded, to.entries())
+  const plan = planUpdate({ from: from.entries(), actual: actual.entries(), to: to.entries() }, local, out.has)
   return { plan, actual, excluded, changes: changesBetween(actual.entries(), decodeIndex(plan.expected).entries()) }
 }
 

@@ -1,7 +1,7 @@
 /** Compares a target with the signed index of the image that was deployed to it; needs no network. */
 import { realpath } from "node:fs/promises"
 import type { Entry } from "#image/entry.ts"
-import { pathMatcher } from "#image/path-patterns.ts"
+import { leftOut } from "#image/left-out.ts"
 import type { TreeIndex } from "#image/tree-index.ts"
 import { verifyTree, type Difference, type DifferenceKind, type Verification } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
@@ -40,6 +40,7 @@ export async function requireGood(parts: GoodParts, index: TreeIndex, directory:
   const { entries, differences, differenceCount } = await verifyTree({
     directory,
     index,
+    leftOut: await leftOut(directory, excluded, index.entries()),
     passOver: passedOver(excluded),
     signal,
     onProgress: ({ bytes, totalBytes }) => {
@@ -59,8 +60,7 @@ export async function requireGood(parts: GoodParts, index: TreeIndex, directory:
 
 /** What is excluded may change at any time, and the time of the directory that it is in with it. */
 function passedOver(excluded: readonly string[]): (entry: Entry, what: DifferenceKind) => boolean {
-  const isExcluded = pathMatcher(excluded)
-  return ({ path, kind }, what) => isExcluded(path) || (excluded.length > 0 && what === "mtime" && kind === "directory")
+  return ({ kind }, what) => excluded.length > 0 && what === "mtime" && kind === "directory"
 }
 
 export function describeDifferences(differences: readonly Difference[], differenceCount: number): string {
@@ -81,7 +81,8 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
   const expected = await heldIndex(home, record.expectedSha256)
   const passOver = passedOver(record.excluded)
   if (expected !== null) {
-    const seen = await verifyTree({ directory, index: expected, passOver, signal, onProgress })
+    const out = await leftOut(directory, record.excluded, expected.entries())
+    const seen = await verifyTree({ directory, index: expected, leftOut: out, passOver, signal, onProgress })
     return { image: record, ...seen }
   }
   const image = await imageOf(parts, record)
@@ -93,7 +94,8 @@ export async function verifyTarget(parts: VerifyParts, target: string): Promise<
       "SEEDERS_MISSING",
       `the index of ${record.name}:${record.version} is not whole in ${home.directory}; repeat the deploy`,
     )
-  return { image: record, ...(await verifyTree({ directory, index, passOver, signal, onProgress })) }
+  const out = await leftOut(directory, record.excluded, index.entries())
+  return { image: record, ...(await verifyTree({ directory, index, leftOut: out, passOver, signal, onProgress })) }
 }
 
 /** The index of an image whose layer this home keeps whole, else null. Needs no network, and not the home to itself. */

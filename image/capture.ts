@@ -12,6 +12,8 @@ export type CaptureParts = {
   readonly directory: string
   /** In order, with all directories on the way to each: nothing else is read. All, where it is left out. */
   readonly paths?: readonly ByteString[]
+  /** Not read, nor what is below them. */
+  readonly leftOut?: readonly ByteString[]
   readonly onEntry: (entry: Entry) => void
   /** Called with the canonical archive; the bytes are only lent. */
   readonly onArchive?: (bytes: Uint8Array) => void
@@ -34,7 +36,12 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
   const reader = new TarReader({ entry: parts.onEntry, ...(parts.onArchive && { emit: parts.onArchive }) })
   const pipe = await Pipe.create()
   const names = parts.paths?.map((path) => `./${path === "." ? "" : path}\0`).join("") ?? null
-  const tar = startCapture(parts.directory, pipe, names === null ? null : bytesOf(names as ByteString))
+  const tar = startCapture(
+    parts.directory,
+    pipe,
+    names === null ? null : bytesOf(names as ByteString),
+    parts.leftOut?.map((path) => bytesOf(path).toString("utf8")),
+  )
   const stop = (): void => tar.kill()
   parts.signal?.addEventListener("abort", stop, { once: true })
   try {

@@ -25,6 +25,7 @@ const CAPTURE_FLAGS = [
   "--sparse",
   "--sparse-version=0.0",
   "--anchored",
+  "--no-wildcards",
   `--exclude=./${WORK_DIRECTORY}`,
 ]
 
@@ -90,11 +91,13 @@ async function checkTar(): Promise<void> {
  * The archive goes into `output`, whose write end is tar's alone afterwards. Of `names`, relative to the directory and each ended by a zero byte, nothing
  * is archived but they themselves; null: everything.
  */
-export function startCapture(directory: string, output: Pipe, names: Buffer | null = null): TarChild {
+/** @param leftOut names that are not read, nor what is below them; UTF-8 */
+export function startCapture(directory: string, output: Pipe, names: Buffer | null = null, leftOut: readonly string[] = []): TarChild {
   let child: ChildProcess
   try {
     const what = names === null ? ["."] : ["--no-recursion", "--null", "--files-from=-"]
-    child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, ...what], {
+    const without = leftOut.map((name) => `--exclude=./${name}`)
+    child = spawn("tar", [...CAPTURE_FLAGS, ...without, `--directory=${directory}`, ...what], {
       env: environment(),
       stdio: [names === null ? "ignore" : "pipe", output.writeEnd, "pipe"],
     })

@@ -5,6 +5,7 @@
 import { printable } from "./byte-string.ts"
 import { captureTree } from "./capture.ts"
 import { comparePaths, type Entry } from "./entry.ts"
+import type { LeftOut } from "./left-out.ts"
 import { LOST_AND_FOUND } from "./target.ts"
 import { compareEntries, type ChangeKind } from "./tree-diff.ts"
 import type { TreeIndex } from "./tree-index.ts"
@@ -43,6 +44,8 @@ const SHOWN_MAX = 200
 export async function verifyTree(parts: {
   readonly directory: string
   readonly index: TreeIndex
+  /** Not read. */
+  readonly leftOut?: LeftOut
   /** What is no difference here. */
   readonly passOver?: (entry: Entry, what: DifferenceKind) => boolean
   readonly signal?: AbortSignal | undefined
@@ -51,7 +54,7 @@ export async function verifyTree(parts: {
   const differences: Difference[] = []
   let differenceCount = 0
   const differ = (entry: Entry, what: DifferenceKind, expected: string, found: string): void => {
-    if (parts.passOver?.(entry, what) === true) return
+    if (parts.leftOut?.has(entry.path) === true || parts.passOver?.(entry, what) === true) return
     differenceCount += 1
     if (differences.length >= DIFFERENCES_MAX) return
     differences.push({ path: printable(entry.path), what, expected: expected.slice(0, SHOWN_MAX), found: found.slice(0, SHOWN_MAX) })
@@ -63,6 +66,7 @@ export async function verifyTree(parts: {
   let found = 0
   const summary = await captureTree({
     directory: parts.directory,
+    leftOut: parts.leftOut?.paths ?? [],
     signal: parts.signal,
     onEntry(entry) {
       while (next.done !== true && comparePaths(next.value.path, entry.path) < 0) {

@@ -38,6 +38,8 @@ if (process.getuid?.() !== 0 || !(sequenceCount >= 1) || !(eventCount >= 1) || !
 const CONTENT_BYTES = 4_000_000
 /** From the last accident to every goal met: the minute after which the last live copy of an image is doubled, and twice as long for the rest. */
 const PATIENCE_MS = 240_000
+/** Until all have met again: two absences that follow each other at once are one, and may be long enough to count. */
+const BETWEEN_MS = 15_000
 /** What was moved, by what had to be: the issue of copies that are called off, or made twice. */
 const MOVED_MAX = 1.2
 
@@ -111,14 +113,25 @@ async function settled(): Promise<boolean> {
   return all.every(({ images: count, underGoal }) => count === images.length && underGoal === 0)
 }
 
-/** How long it took. */
+const sitesOf = (holders: readonly string[]) => new Set(holders.map((name) => name[0])).size
+
+/** Images that are not on two sites, by what is on the disks of live servers. */
+async function underGoal(): Promise<[Image, string[]][]> {
+  return [...(await copies(live()))].filter(([, holders]) => sitesOf(holders) < 2)
+}
+
+/** How long it took until all servers say that every goal is met, and it is so: a dead server counts for them until they have missed it. */
 async function untilSettled(seed: number): Promise<number> {
   const sinceMs = Date.now()
-  while (!(await settled())) {
-    if (Date.now() - sinceMs > PATIENCE_MS) throw new Error(`seed ${seed}: in ${PATIENCE_MS / 1000} s not every goal was met`)
-    await sleep(500)
+  for (;;) {
+    const short = await underGoal()
+    if (short.length === 0 && (await settled())) return Date.now() - sinceMs
+    if (Date.now() - sinceMs > PATIENCE_MS) {
+      const where = short.map(([image, holders]) => `${image.name} is at ${holders.join(", ") || "nobody"}`).join("; ")
+      throw new Error(`seed ${seed}: in ${PATIENCE_MS / 1000} s not every goal was met: ${where || "the servers still say so"}`)
+    }
+    await sleep(2_000)
   }
-  return Date.now() - sinceMs
 }
 
 /** Bytes of the copies that have to be made when this server's are gone. */
@@ -163,12 +176,14 @@ for (let seed = firstSeed; seed < firstSeed + sequenceCount; seed += 1) {
       await grid.killServer(victim)
       await sleep(1_000 + (random.below(1_000_000) / 1_000_000) * 20_000)
       await grid.startServer(victim)
+      await sleep(BETWEEN_MS)
       told.push(`${victim} is away for a while`)
     } else if (kind === "cut") {
       const site = Math.floor((random.below(1_000_000) / 1_000_000) * 3)
       await grid.network.part(site, "apart")
       await sleep(5_000 + (random.below(1_000_000) / 1_000_000) * 35_000)
       await grid.network.part(site, "joined")
+      await sleep(BETWEEN_MS)
       told.push(`site ${"abc"[site]} is cut off for a while`)
     } else if (kind === "return" && dead.size > 0) {
       const back = pick([...dead])
@@ -182,29 +197,16 @@ for (let seed = firstSeed; seed < firstSeed + sequenceCount; seed += 1) {
     }
   }
   const tookMs = await untilSettled(seed)
-  const there = await copies(live())
-  const lost = [...there].filter(([, holders]) => holders.length === 0)
-  const short = [...there].filter(([, holders]) => new Set(holders.map((name) => name[0])).size < 2)
   const moved = (movedBytes - movedBefore) / Math.max(1, neededBytes - neededBefore)
   rows.push({
     seed,
     accidents: told.join("; "),
     "goals met after s": (tookMs / 1000).toFixed(1),
     images: images.length,
-    lost: lost.length,
-    short: short.length,
     "needed MB": ((neededBytes - neededBefore) / 1e6).toFixed(1),
     "moved MB": ((movedBytes - movedBefore) / 1e6).toFixed(1),
   })
-  say(
-    `seed ${seed}: ${told.join("; ")}: goals met after ${(tookMs / 1000).toFixed(1)} s, ${lost.length} lost, ${short.length} short, moved / needed ${moved.toFixed(2)}`,
-  )
-  if (lost.length > 0 || short.length > 0) {
-    console.error(
-      `seed ${seed}: ${[...lost, ...short].map(([image, holders]) => `${image.name} is at ${holders.join(", ") || "nobody"}`).join("; ")}`,
-    )
-    process.exitCode = 1
-  }
+  say(`seed ${seed}: ${told.join("; ")}: goals met after ${(tookMs / 1000).toFixed(1)} s, moved / needed ${moved.toFixed(2)}`)
 }
 console.table(rows)
 const ratio = movedBytes / neededBytes

@@ -96,7 +96,7 @@ test("a delta brings new contents whole and changed ones by patches, in whatever
   const { bytes } = await wholeDelta()
   for (const chunkBytes of [1, 13, 700, bytes.length]) {
     const contents = await outcome(bytes, chunkBytes)
-    assert.ok(contents instanceof Map, String(contents))
+    assert.ok(contents instanceof Map, "refused")
     assert.deepEqual([...contents.values()], [fresh, patched])
   }
 })
