@@ -116,7 +116,7 @@ async function settled(): Promise<boolean> {
 const sitesOf = (holders: readonly string[]) => new Set(holders.map((name) => name[0])).size
 
 /** Images that are not on two sites, by what is on the disks of live servers. */
-async function underGoal(): Promise<[Image, string[]][]> {
+async function imagesShort(): Promise<[Image, string[]][]> {
   return [...(await copies(live()))].filter(([, holders]) => sitesOf(holders) < 2)
 }
 
@@ -124,7 +124,7 @@ async function underGoal(): Promise<[Image, string[]][]> {
 async function untilSettled(seed: number): Promise<number> {
   const sinceMs = Date.now()
   for (;;) {
-    const short = await underGoal()
+    const short = await imagesShort()
     if (short.length === 0 && (await settled())) return Date.now() - sinceMs
     if (Date.now() - sinceMs > PATIENCE_MS) {
       const where = short.map(([image, holders]) => `${image.name} is at ${holders.join(", ") || "nobody"}`).join("; ")
