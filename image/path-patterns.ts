@@ -31,7 +31,7 @@ function matcherOf(pattern: string): (path: ByteString) => boolean {
   if (stars === 0) return (path) => path === bytes || path.startsWith(`${bytes}/`)
   const tokens = bytes
     .split(/(\*\*|\*)/)
-    .flatMap((part) => (part === "**" ? [PATH_STAR] : part === "*" ? [NAME_STAR] : [...bytesOf(part as ByteString)]))
+    .flatMap((part) => (part === "**" ? [PATH_STAR] : part === "*" ? [NAME_STAR] : Array.from(bytesOf(part as ByteString))))
   return (path) => matches(tokens, path)
 }
 
