@@ -1,6 +1,6 @@
 /** What a client says of itself when it deploys or updates: its host's name, and whether scripts of the image may be run. */
 import { hostname } from "node:os"
-import type { UpdateEvent } from "#client/update.ts"
+import type { UpdateEvent } from "#client/update-events.ts"
 import { hostNames } from "#core/overrides.ts"
 import type { CommandOption } from "./command.ts"
 import { durationMs } from "./values.ts"

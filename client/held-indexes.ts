@@ -32,6 +32,13 @@ export async function heldIndex(home: Home, digest: string): Promise<TreeIndex |
   }
 }
 
+/** Of a tree as it was at `version`. @throws {GridError} STATE_DAMAGED */
+export async function requireIndex(home: Home, digest: string, version: string): Promise<TreeIndex> {
+  const index = await heldIndex(home, digest)
+  if (index !== null) return index
+  throw new GridError("STATE_DAMAGED", `${home.directory} has lost the index of the tree as it was at ${version}; deploy it anew`)
+}
+
 /** Removes those that no record names. */
 export async function forgetIndexes(home: Home): Promise<void> {
   const named = new Set<string>()

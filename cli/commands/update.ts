@@ -1,5 +1,5 @@
 /** `imagegrid update [NAME[:VERSION]] --target DIR`: brings a deployed tree to another version by what differs. */
-import type { UpdateEvent } from "#client/update.ts"
+import type { UpdateEvent } from "#client/update-events.ts"
 import { updateTarget } from "#client/update.ts"
 import { defaultUsefulness } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
