@@ -607,6 +607,16 @@ export const commands: readonly CommandSpec[] = [
     arguments: [image],
     options: [
       { ...target, description: "the directory to deploy to: missing, empty, or left by a deploy that was cut off" },
+      {
+        flags: "--slots <DIR>",
+        description: "instead, two trees side by side in this directory, and a link 'current' that changes once the new one is verified",
+      },
+      { flags: "--share <HOW>", description: "with --slots, files that are the same in both: copy, reflink or hard-link", default: "copy" },
+      {
+        ...local,
+        flags: "--local <WHAT>",
+        description: "with --slots, what becomes of local changes of the tree in use: keep, overwrite or refuse",
+      },
       { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
       { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
@@ -617,6 +627,7 @@ export const commands: readonly CommandSpec[] = [
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
       "imagegrid deploy debian:stable --home /var/lib/imagegrid --target /mnt --seed-until forever",
+      "imagegrid deploy debian --home /var/lib/imagegrid --slots /srv/root --share reflink",
     ],
     exitNotes: "A run that was cut off at any moment is continued by the same command.",
     home: "needed",
@@ -653,8 +664,16 @@ export const commands: readonly CommandSpec[] = [
     group: DEPLOY,
     summary: "makes a tree what it was before its last update; needs no network",
     arguments: [],
-    options: [{ ...target, description: "the directory that was updated" }, local, dryRun],
-    examples: ["imagegrid rollback --home /var/lib/imagegrid --target /mnt"],
+    options: [
+      { ...target, description: "the directory that was updated" },
+      { flags: "--slots <DIR>", description: "instead, of two trees side by side use the other one again, once it is verified" },
+      local,
+      dryRun,
+    ],
+    examples: [
+      "imagegrid rollback --home /var/lib/imagegrid --target /mnt",
+      "imagegrid rollback --home /var/lib/imagegrid --slots /srv/root",
+    ],
     home: "needed",
     load: () => import("./commands/rollback.ts"),
   },

@@ -145,7 +145,7 @@ export async function finish(parts: LocalParts, record: DeploymentRecord): Promi
 }
 
 /** Contents that came and the files made of them are there at the same time. */
-async function requireRoom(target: string, { madeBytes }: UpdatePlan, wholeBytes: number): Promise<void> {
+export async function requireRoom(target: string, { madeBytes }: Pick<UpdatePlan, "madeBytes">, wholeBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(target)
   const neededBytes = 2 * madeBytes + wholeBytes + SPARE_BYTES
   if (bavail * bsize < neededBytes)

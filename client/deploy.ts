@@ -92,6 +92,8 @@ export type DeployOptions = {
   readonly host: string
   /** Null: the image's scripts are not run. */
   readonly scripts: { readonly timeoutMs: number } | null
+  /** Called as soon as the target is marked good. */
+  readonly afterGood?: () => Promise<void>
 }
 export type DeployParts = DownloadParts
 
@@ -173,6 +175,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       changedAtMs: member.clock.nowMs(),
     }
     await saveDeployment(member.home, good)
+    await options.afterGood?.()
     emit({ event: "good", atMs: member.clock.nowMs(), entries: entryCount })
     await scripts.run("after")
     const sessions = [session, ...[...others, ...scripts.layers].map((layer) => layer.session)]

@@ -51,24 +51,28 @@ export async function readTree(
     from,
     local,
     exclude,
+    takeExcluded = false,
   }: {
     readonly record: DeploymentRecord
     readonly from: TreeIndex
     readonly local: LocalPolicy
     /** Beside what the record excludes. */
     readonly exclude: readonly string[]
+    /** Whether what is excluded is read, so that another tree can have it too. */
+    readonly takeExcluded?: boolean
   },
 ): Promise<Reading> {
   const { signal, emit } = parts
   const excluded = [...new Set([...record.excluded, ...exclude])]
   const out = await leftOut(record.target, excluded, from.entries())
+  const notRead = takeExcluded ? await leftOut(record.target, [], from.entries()) : out
   requireOneFileSystem(record.target, excluded, from.entries())
   const entries: Entry[] = []
   let nextBytes = 0
   await captureTree({
     directory: record.target,
-    leftOut: out.paths,
-    onEntry: (entry) => out.has(entry.path) || entries.push(entry),
+    leftOut: notRead.paths,
+    onEntry: (entry) => notRead.has(entry.path) || entries.push(entry),
     signal,
     onProgress: ({ fileBytes }) => {
       if (fileBytes < nextBytes) return

@@ -1,4 +1,5 @@
 /** What an update, a rollback or a deploy to slots tells of. */
+import type { Sharing } from "#image/shared-tree.ts"
 import type { LocalChange } from "#image/update-plan.ts"
 import type { Clock } from "#core/clock.ts"
 import type { Home } from "#member/home.ts"
@@ -17,6 +18,8 @@ export type UpdateEvent =
   | { readonly event: "local-change"; readonly path: string; readonly what: LocalChange["what"] }
   | { readonly event: "change"; readonly path: string; readonly what: "added" | "removed" | "changed"; readonly bytes: number }
   | { readonly event: "changes"; readonly steps: number; readonly madeBytes: number; readonly localChanges: number }
+  /** Of a tree beside the one in use: files that are not there twice. */
+  | { readonly event: "shared"; readonly files: number; readonly how: Sharing }
   | { readonly event: "continued"; readonly image: string }
   /** All that is new is made and durable: from here on whatever ends it, it is gone on with. */
   | { readonly event: "changing"; readonly steps: number }

@@ -37,15 +37,20 @@ export default async function run(context: CommandContext, [image]: readonly str
 }
 
 /** @throws {GridError} USAGE */
-export function localOptions({ target, local = "refuse", dryRun }: LocalOptions): {
+export function localOptions({ target, local, dryRun }: LocalOptions): {
   readonly target: string
   readonly local: LocalPolicy
   readonly dryRun: boolean
 } {
   if (target === undefined) throw new GridError("USAGE", "name the directory that was deployed to: --target DIR")
+  return { target, local: localPolicy(local), dryRun: dryRun === true }
+}
+
+/** @throws {GridError} USAGE */
+export function localPolicy(local = "refuse"): LocalPolicy {
   if (local !== "keep" && local !== "overwrite" && local !== "refuse")
     throw new GridError("USAGE", `--local is keep, overwrite or refuse, not ${JSON.stringify(local.slice(0, 40))}`)
-  return { target, local, dryRun: dryRun === true }
+  return local
 }
 
 const phases = { download: "downloading", unpack: "updating", verify: "reading the tree", seed: "seeding" } as const
@@ -76,13 +81,13 @@ export function tellUpdate({ output }: CommandContext, dryRun: boolean): (event:
     finish()
     const { event: name, ...fields } = event
     output.event(name, fields)
-    const line = sentence(event, dryRun) ?? scriptSentence(event)
+    const line = updateSentence(event, dryRun) ?? scriptSentence(event)
     if (line !== null) output.say(line)
     if (event.event === "waiting") output.warn(event.detail)
   }
 }
 
-function sentence(event: UpdateEvent, dryRun: boolean): string | null {
+export function updateSentence(event: UpdateEvent, dryRun: boolean): string | null {
   switch (event.event) {
     case "update-planned":
       return `From ${event.from} to ${event.image} by ${event.by}${event.sealedBytes === 0 ? "" : `: ${formatBytes(event.sealedBytes)} to download`}`
@@ -94,6 +99,8 @@ function sentence(event: UpdateEvent, dryRun: boolean): string | null {
       return dryRun ? `${event.what === "added" ? "+" : event.what === "removed" ? "-" : "~"} ${event.path}` : null
     case "changes":
       return `${dryRun ? "It would take" : "It takes"} ${event.steps} steps, with ${formatBytes(event.madeBytes)} of files made anew; ${event.localChanges} local changes.`
+    case "shared":
+      return event.how === "copy" ? null : `${event.files} files are shared with the tree that was in use (${event.how}).`
     case "downloaded":
       return `Downloaded ${formatBytes(event.bytes)}: ${formatBytes(event.fromOrigins)} from servers, ${formatBytes(event.fromClients)} from clients`
     case "good":
