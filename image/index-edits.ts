@@ -11,8 +11,8 @@ import { encodeIndex, entryOfLine, indexLine, type TreeIndex } from "./tree-inde
 /** One edit; `entry` is null where the path is gone. */
 export type IndexEdit = { readonly path: ByteString; readonly entry: Entry | null }
 
-export function* editsBetween(before: Pick<TreeIndex, "entries">, after: Pick<TreeIndex, "entries">): Generator<IndexEdit> {
-  for (const { path, after: entry } of changesBetween(before.entries(), after.entries())) yield { path, entry }
+export function* editsBetween(before: Iterable<Entry>, after: Iterable<Entry>): Generator<IndexEdit> {
+  for (const { path, after: entry } of changesBetween(before, after)) yield { path, entry }
 }
 
 /** With its newline. */

@@ -6,12 +6,11 @@ import type { Sha256 } from "#core/identifiers.ts"
 import { printable } from "./byte-string.ts"
 import { ContentDigest } from "./content-digest.ts"
 import { contentLine, deltaBeginning, deltaEnd, type DeltaContent } from "./delta-layer.ts"
-import type { FileEntry } from "./entry.ts"
+import type { Entry, FileEntry } from "./entry.ts"
 import { editsBetween } from "./index-edits.ts"
 import { LayerSealer, ZSTD_LEVELS, type SealedLayer } from "./layer-sealer.ts"
 import { basePart, makePatch, readPart, SEGMENT_BYTES, segmentCount, type Segment } from "./patch.ts"
 import { pathIn } from "./staged-tree.ts"
-import type { TreeIndex } from "./tree-index.ts"
 import { partsBetween, zeroRunsOf } from "./zero-runs.ts"
 
 export type DeltaParts = {
@@ -20,8 +19,9 @@ export type DeltaParts = {
   /** The image's age recipient. */
   readonly recipient: string
   readonly pieceBytes: number | null
-  readonly before: { readonly index: TreeIndex; readonly sha256: Sha256 }
-  readonly after: { readonly index: TreeIndex; readonly sha256: Sha256; readonly bytes: Buffer }
+  /** Entries in order, and the digest of the index that lists them. */
+  readonly before: { readonly entries: readonly Entry[]; readonly sha256: Sha256 }
+  readonly after: { readonly entries: readonly Entry[]; readonly sha256: Sha256; readonly bytes: Buffer }
   /** A content of the earlier version, where it is still to be had. */
   readonly earlierContent: (digest: Sha256) => Promise<FileHandle | null>
   readonly signal?: AbortSignal | undefined
@@ -68,7 +68,7 @@ export async function sealDelta(parts: DeltaParts): Promise<SealedDelta> {
 async function writeDelta(parts: DeltaParts, out: LayerSealer): Promise<Pick<SealedDelta, "contents" | "patches">> {
   const { before, after, signal } = parts
   let lines = ""
-  for (const line of deltaBeginning({ parent: before.sha256, index: after.sha256 }, editsBetween(before.index, after.index))) {
+  for (const line of deltaBeginning({ parent: before.sha256, index: after.sha256 }, editsBetween(before.entries, after.entries))) {
     lines += line
     if (lines.length < LINES_BYTES) continue
     await write(out, Buffer.from(lines, "latin1"))
@@ -76,7 +76,7 @@ async function writeDelta(parts: DeltaParts, out: LayerSealer): Promise<Pick<Sea
   }
   await write(out, Buffer.from(lines, "latin1"))
   let [contents, patches] = [0, 0]
-  for (const { entry, base } of newContents(before.index, after.index)) {
+  for (const { entry, base } of newContents(before.entries, after.entries)) {
     signal?.throwIfAborted()
     contents += 1
     if (await writeContent(parts, out, entry, base)) patches += 1
@@ -89,18 +89,21 @@ async function writeDelta(parts: DeltaParts, out: LayerSealer): Promise<Pick<Sea
 type NewContent = { readonly entry: FileEntry; readonly base: Sha256 | null }
 
 /** Each content once, with what stood at its path before. */
-function newContents(before: TreeIndex, after: TreeIndex): NewContent[] {
+function newContents(before: readonly Entry[], after: readonly Entry[]): NewContent[] {
   const held = new Set<string>()
-  for (const entry of before.entries()) if (entry.kind === "file") held.add(entry.sha256)
-  const wanted = new Map<string, FileEntry>()
-  for (const entry of after.entries())
+  const bases = new Map<string, Sha256>()
+  for (const entry of before)
+    if (entry.kind === "file") {
+      held.add(entry.sha256)
+      bases.set(entry.path, entry.sha256)
+    }
+  const wanted: NewContent[] = []
+  for (const entry of after)
     if (entry.kind === "file" && entry.size > 0 && !held.has(entry.sha256)) {
       held.add(entry.sha256)
-      wanted.set(entry.path, entry)
+      wanted.push({ entry, base: bases.get(entry.path) ?? null })
     }
-  const bases = new Map<string, Sha256>()
-  for (const entry of before.entries()) if (entry.kind === "file" && wanted.has(entry.path)) bases.set(entry.path, entry.sha256)
-  return [...wanted.values()].map((entry) => ({ entry, base: bases.get(entry.path) ?? null }))
+  return wanted
 }
 
 /** Whether it became a patch. */

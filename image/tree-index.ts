@@ -99,8 +99,12 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
     privileged,
     device,
     *entries() {
+      // Each line was checked above.
       let number = 0
-      for (const line of linesOf(text.subarray(0, end), FIRST_LINE.length)) yield entryOfLine(line.text, (number += 1))
+      for (const line of linesOf(text.subarray(0, end), FIRST_LINE.length)) {
+        number += 1
+        yield entryOf(JSON.parse(line.text) as Record<string, unknown>) ?? refuse(number, "is out of form")
+      }
     },
   }
 }

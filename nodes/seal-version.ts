@@ -121,16 +121,16 @@ async function sealAfter(parts: SealVersionParts, options: SealVersionOptions, p
   const { home, signal, random, onProgress } = parts
   const { directory, ref, identity } = options
   const memory = CaptureMemory.of(home, ref.name)
-  const before = { index: parent.index, sha256: layerOf(parent.manifest, "index").contentSha256 }
+  const before = { entries: [...parent.index.entries()], sha256: layerOf(parent.manifest, "index").contentSha256 }
   const states = options.reread ? null : await memory.states(await realpath(directory), before.sha256)
   const scan = await scanTree({
     directory,
-    earlier: states === null ? null : { entries: parent.index.entries(), states },
+    earlier: states === null ? null : { entries: before.entries, states },
     signal,
     onProgress: ({ fileBytes }) => onProgress?.({ phase: "sealing", contentBytes: fileBytes, sealedBytes: 0 }),
   })
   const bytes = encodeIndex(scan.entries)
-  const after = { bytes, index: decodeIndex(bytes), sha256: hash("sha256", bytes) as Sha256 }
+  const after = { bytes, entries: scan.entries, sha256: hash("sha256", bytes) as Sha256 }
   const made = await sealDelta({
     ...options,
     before,

@@ -1,5 +1,4 @@
 /** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
-import { setFlagsFromString } from "node:v8"
 import type { DeployOptions } from "#client/deploy.ts"
 import { deployAndReport } from "#client/report.ts"
 import { defaultUsefulness } from "#client/usefulness.ts"
@@ -11,6 +10,7 @@ import type { LocalPolicy } from "#image/update-plan.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
+import { countBuffersWithTheHeap } from "../memory.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { byteCount, durationMs, seedUntilOf } from "../values.ts"
@@ -27,16 +27,11 @@ type Options = HostOptions &
     readonly devices?: boolean
   }
 
-/**
- * Buffers are counted with the rest of the heap's limit. By default each 64 MB of them, however short-lived, starts a full collection: 40 % of the
- * CPU that a deploy takes, against some 70 MB of memory (docs/performance.md).
- */
-const COUNT_BUFFERS_WITH_THE_HEAP = "--external-memory-accounted-in-global-limit"
 const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
-  setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
+  countBuffersWithTheHeap()
   const query = imageQuery(image ?? "")
   if ((options.target === undefined) === (options.slots === undefined))
     throw new GridError("USAGE", "name the directory to deploy to: --target DIR, or --slots DIR for two trees side by side")

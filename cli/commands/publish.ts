@@ -12,6 +12,7 @@ import { DEFAULT_GROUP } from "#nodes/create-site.ts"
 import { publishImage, waitForCopies, type PublishOptions } from "#nodes/publish.ts"
 import { formatBytes } from "../progress.ts"
 import { byteCount, granteeNames, wholeNumber } from "../values.ts"
+import { countBuffersWithTheHeap } from "../memory.ts"
 import { openKeyRing, type KeyOptions } from "../keys.ts"
 import { tellChange, type OutOptions } from "../tell-change.ts"
 import type { CommandContext } from "../command.ts"
@@ -43,6 +44,7 @@ export default async function run(
   [directory, image]: readonly string[],
   options: Options,
 ): Promise<void> {
+  if (options.from !== undefined) countBuffersWithTheHeap()
   const ref = imageRef(image ?? "")
   const groups = options.group === undefined ? [DEFAULT_GROUP] : granteeNames(options.group)
   if (groups.length === 0) throw new GridError("USAGE", "--group names no group; name those that may open the image, or leave it out")

@@ -50,7 +50,7 @@ async function wholeDelta(): Promise<{ readonly bytes: Buffer; readonly patchAt:
   const base = { sha256: digestOf(old), segments: [[offset, length, patch.length]] as const }
   const byPatch: DeltaContent = { sha256: digestOf(patched), size: patched.length, stored: patch.length, base, zeros: [] }
   const head = Buffer.concat([
-    Buffer.from([...deltaBeginning(header, editsBetween(before, after))].join(""), "latin1"),
+    Buffer.from([...deltaBeginning(header, editsBetween(before.entries(), after.entries()))].join(""), "latin1"),
     Buffer.from(contentLine(plain)),
     fresh,
     Buffer.from(contentLine(byPatch)),
@@ -129,7 +129,7 @@ test("a changed byte anywhere is refused or brings the same contents", async () 
 })
 
 test("claims that are out of bounds are refused before anything is made of them", async () => {
-  const beginning = [...deltaBeginning(header, editsBetween(before, after))].join("")
+  const beginning = [...deltaBeginning(header, editsBetween(before.entries(), after.entries()))].join("")
   const [plain, other] = [digestOf(fresh), digestOf(old)]
   const claims: Record<string, object> = {
     "stored is not size": { sha256: plain, size: 3_000, stored: 2_999 },
@@ -172,7 +172,7 @@ test("claims that are out of bounds are refused before anything is made of them"
 })
 
 test("a patch that makes something else of its base, or more than it may, is refused", async () => {
-  const beginning = [...deltaBeginning(header, editsBetween(before, after))].join("")
+  const beginning = [...deltaBeginning(header, editsBetween(before.entries(), after.entries()))].join("")
   const attempt = async (patch: Buffer, size: number, sha256: Sha256) => {
     const claim = { sha256, size, stored: patch.length, base: digestOf(old), segments: [[0, old.length, patch.length]] }
     return outcome(Buffer.concat([Buffer.from(`${beginning}${JSON.stringify(claim)}\n`, "latin1"), patch, Buffer.from(deltaEnd(1))]))
