@@ -10,6 +10,9 @@ export class PeerState {
   readonly number: PeerNumber
   readonly key: string
   readonly role: PeerRole
+  readonly site: string
+  /** Of the own site. */
+  readonly near: boolean
   readonly dialled: Address | null
   readonly have: Bitfield
   readonly connectedAtMs: number
@@ -40,6 +43,10 @@ export class PeerState {
   proposes = false
   /** Until then it is asked for what it proposes and for nothing else: it has yet to send every piece once. */
   guidedUntilMs = 0
+  /** Of another site: since then it has had no piece that is this gateway's own to fetch; null: it had one the last time. */
+  idleSinceMs: number | null = null
+  /** Of another site: pieces that it told of lately, and when, oldest first. */
+  readonly toldAtMs = new Map<number, number>()
   /** The piece that it works on. */
   current: PartialPiece | null = null
 
@@ -91,13 +98,22 @@ export class PeerState {
 
   constructor(
     number: PeerNumber,
-    parts: { readonly key: string; readonly role: PeerRole; readonly dialled: Address | null; readonly have: Bitfield },
+    parts: {
+      readonly key: string
+      readonly role: PeerRole
+      readonly site: string
+      readonly near: boolean
+      readonly dialled: Address | null
+      readonly have: Bitfield
+    },
     tolerance: number,
     nowMs: number,
   ) {
     this.number = number
     this.key = parts.key
     this.role = parts.role
+    this.site = parts.site
+    this.near = parts.near
     this.dialled = parts.dialled
     this.have = parts.have
     this.tolerance = tolerance

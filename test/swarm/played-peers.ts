@@ -23,7 +23,10 @@ export class Bench {
     const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
     const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
     if (held !== "all") for (const piece of held) field.set(piece)
-    this.core = new TorrentCore({ shape, held: field, random: seededRandom(seed), nowMs: 0 }, limits)
+    this.core = new TorrentCore(
+      { own: { key: "member 0", server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0 },
+      limits,
+    )
   }
 
   step(event: CoreEvent<string>): readonly Effect[] {
@@ -35,9 +38,16 @@ export class Bench {
   connect(
     peer: number,
     pieces: "all" | "none" | readonly number[],
-    options: { readonly role?: "server" | "client"; readonly unchokes?: boolean } = {},
+    options: { readonly role?: "server" | "client"; readonly site?: string; readonly unchokes?: boolean } = {},
   ): void {
-    this.step({ kind: "connected", peer, key: `member ${peer}`, role: options.role ?? "client", dialled: null })
+    this.step({
+      kind: "connected",
+      peer,
+      key: `member ${peer}`,
+      role: options.role ?? "client",
+      site: options.site ?? "here",
+      dialled: null,
+    })
     if (typeof pieces === "string") this.say(peer, { type: pieces === "all" ? "have-all" : "have-none" })
     else {
       const field = new Bitfield(this.core.held.pieceCount)
