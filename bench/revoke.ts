@@ -56,6 +56,8 @@ class Ground {
     const host = (number: number): LabHost => ({
       number,
       role: "host",
+      member: "client",
+      site: 0,
       fate: "usual",
       host: rooted ? `10.77.0.${number}` : "127.0.0.1",
       upBytesPerSecond: BYTES_PER_SECOND,

@@ -17,6 +17,18 @@ export type Scenario = {
   readonly delayMs: number
   /** Share of packets, 0 to 1. */
   readonly loss: number
+  /** The origins are in the first; the hosts are spread over all of them. */
+  readonly sites: number
+  /** Of each site's links to the others, per direction; null: as fast as need be. */
+  readonly wideAreaBytesPerSecond: number | null
+  /** One way, between two of different sites, besides. */
+  readonly wideAreaDelayMs: number
+  /** What the members of each site are told that all of them together may send to others; null: nothing. */
+  readonly wideAreaBudgetBytesPerSecond: number | null
+  /** Hosts of each site but the first that are servers. */
+  readonly replicas: number
+  /** Hosts of each site but the first that die midway: those that had most from other sites. */
+  readonly killGateways: number
   /** Share of the hosts that die midway, 0 to 1. */
   readonly kill: number
   /** Hosts whose links have a tenth of the rate. */
@@ -41,6 +53,12 @@ export const scenarioOptions = {
   "origin-rate": { type: "string" },
   delay: { type: "string", default: "0ms" },
   loss: { type: "string", default: "0%" },
+  sites: { type: "string", default: "1" },
+  wan: { type: "string" },
+  "wan-delay": { type: "string", default: "0ms" },
+  "wan-budget": { type: "string" },
+  replicas: { type: "string", default: "0" },
+  "kill-gateways": { type: "string", default: "0" },
   kill: { type: "string", default: "0%" },
   slow: { type: "string", default: "0" },
   late: { type: "string", default: "0" },
@@ -59,13 +77,19 @@ export const scenarioHelp = `  --hosts N           hosts that want the file (16)
   --origin-rate RATE  of the origins' links, each way (as --rate)
   --delay TIME        between any two, one way: 5ms (0ms)
   --loss PERCENT      of packets: 0.1% (0%)
+  --sites N           the origins are in the first, the hosts in all of them (1)
+  --wan RATE          of each site's links to the others, each way (as fast as need be)
+  --wan-delay TIME    between two of different sites, one way, besides (0ms)
+  --wan-budget RATE   what members are told that all of their site may send to others (nothing)
+  --replicas N        hosts of each site but the first that are servers (0)
+  --kill-gateways N   hosts of each site but the first that die midway, those that had most from other sites (0)
   --kill PERCENT      of the hosts that die midway (0%)
   --slow N            hosts whose links have a tenth of the rate (0)
   --late N            hosts that start midway (0)
   --leave N           origins that die midway (0)
   --window            hosts read the file in order while it comes
   --seed N            of all that is random (1)
-  Midway is half of the time that one host alone would need: size / rate / 2.`
+  Midway is half of the time that one host of the site alone would need: size / rate / 2, size / wan / 2 at sites without origins.`
 
 type Values = { readonly [name in keyof typeof scenarioOptions]?: string | boolean | undefined }
 
@@ -83,6 +107,12 @@ export function readScenario(values: Values): Scenario {
     originBytesPerSecond: values["origin-rate"] === undefined ? rate : readRate("--origin-rate", text("origin-rate")),
     delayMs: readNumber("--delay", text("delay"), /^([\d.]+)ms$/, "5ms"),
     loss: readShare("--loss", text("loss")),
+    sites: readCount("--sites", text("sites"), 1),
+    wideAreaBytesPerSecond: values.wan === undefined ? null : readRate("--wan", text("wan")),
+    wideAreaDelayMs: readNumber("--wan-delay", text("wan-delay"), /^([\d.]+)ms$/, "20ms"),
+    wideAreaBudgetBytesPerSecond: values["wan-budget"] === undefined ? null : readRate("--wan-budget", text("wan-budget")),
+    replicas: readCount("--replicas", text("replicas"), 0),
+    killGateways: readCount("--kill-gateways", text("kill-gateways"), 0),
     kill: readShare("--kill", text("kill")),
     slow: readCount("--slow", text("slow"), 0),
     late: readCount("--late", text("late"), 0),
@@ -92,13 +122,21 @@ export function readScenario(values: Values): Scenario {
   }
   if (scenario.slow + scenario.late >= scenario.hosts)
     throw new RangeError("--slow and --late together must leave a host of the usual kind")
+  if (scenario.sites > scenario.hosts) throw new RangeError(`--sites ${scenario.sites} with ${scenario.hosts} hosts`)
   if (scenario.leave > scenario.origins) throw new RangeError(`--leave ${scenario.leave} of ${scenario.origins} origins`)
   return scenario
 }
 
-/** The time that one host alone would need on a link without overhead: what every ratio is to. */
-export function idealSeconds(scenario: Scenario): number {
-  return scenario.contentBytes / scenario.downBytesPerSecond
+/** The time that one host alone, at the origins' site or another, would need on links without overhead: what every ratio is to. */
+export function idealSeconds(scenario: Scenario, site: "origins" | "other" = "origins"): number {
+  const { contentBytes, downBytesPerSecond, wideAreaBytesPerSecond } = scenario
+  const crossing = site === "other" ? (wideAreaBytesPerSecond ?? downBytesPerSecond) : downBytesPerSecond
+  return contentBytes / Math.min(downBytesPerSecond, crossing)
+}
+
+/** The same for a site by its number. */
+export function idealSecondsAt(scenario: Scenario, site: number): number {
+  return idealSeconds(scenario, site === 0 ? "origins" : "other")
 }
 
 /** `30mbit` as bytes per second. */

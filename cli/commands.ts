@@ -1,13 +1,24 @@
 /** Every command of the program, as it is declared to people and to the parser. */
+import { hostOptions } from "./host-options.ts"
 import { keyOptions } from "./keys.ts"
 import { outOption } from "./tell-change.ts"
 import type { CommandArgument, CommandOption, CommandSpec } from "./command.ts"
 
-const image: CommandArgument = { name: "NAME[:VERSION]", description: "the image; without a version the newest", required: true }
+const image: CommandArgument = {
+  name: "NAME[:VERSION]",
+  description: "the image, by a version or a tag; without either the newest version",
+  required: true,
+}
 const everyVersion: CommandArgument = { ...image, description: "the image; without a version all that there are" }
 const group: CommandArgument = { name: "NAME", description: "the group: a-z, 0-9 and -", required: true }
 const groupMembers: CommandArgument = { name: "MEMBER...", description: "members' ids, as 'imagegrid join' printed them", required: true }
 const signing: readonly CommandOption[] = [...keyOptions, outOption]
+const local: CommandOption = {
+  flags: "--local <WHAT>",
+  description: "what becomes of local changes: keep, overwrite or refuse",
+  default: "refuse",
+}
+const dryRun: CommandOption = { flags: "--dry-run", description: "list what would change, and change nothing" }
 const target: CommandOption = { flags: "--target <DIR>", description: "the directory that holds the deployed tree" }
 const listening: readonly CommandOption[] = [
   { flags: "--swarm <HOST:PORT>", description: "listen here for the swarm (TCP)" },
@@ -70,12 +81,20 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { flags: "--upload-limit <BYTES>", description: "send at most so much a second, such as 50MB; else as fast as it goes" },
       {
+        flags: "--wan-rate <BYTES>",
+        description: "all members of this site together send at most so much a second to other sites; clients hear it from the server",
+      },
+      {
         flags: "--grid <HOST:PORT>",
         description: "listen here for other servers' control plane (TCP); the API's address and its port plus 3 if not given",
       },
       { flags: "--quota <BYTES>", description: "take no placed images beyond so much, such as 500GB; else as much as the disk has" },
     ],
-    examples: ["imagegrid server run --home /var/lib/imagegrid", "imagegrid server run --home DIR --upload-limit 50MB"],
+    examples: [
+      "imagegrid server run --home /var/lib/imagegrid",
+      "imagegrid server run --home DIR --upload-limit 50MB",
+      "imagegrid server run --home DIR --wan-rate 5MB",
+    ],
     exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
     home: "needed",
     load: () => import("./commands/server-run.ts"),
@@ -116,12 +135,35 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/pin.ts"),
   },
   {
+    name: "tag",
+    group: IMAGES,
+    summary: "has a tag name a version of an image: a signed name that moves, to deploy by",
+    arguments: [
+      { name: "NAME:TAG", description: "the image and the tag, such as debian:stable", required: true },
+      { name: "VERSION", description: "the version that the tag is to name, or another tag that names it", required: true },
+    ],
+    options: signing,
+    examples: ["imagegrid tag debian:stable 2026.11 --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/tag.ts"),
+  },
+  {
+    name: "untag",
+    group: IMAGES,
+    summary: "takes a tag away; the version that it named stays",
+    arguments: [{ name: "NAME:TAG", description: "the image and the tag", required: true }],
+    options: signing,
+    examples: ["imagegrid untag debian:testing --home /var/lib/imagegrid"],
+    home: "needed",
+    load: () => import("./commands/untag.ts"),
+  },
+  {
     name: "keep",
     group: IMAGES,
     summary: "says how many versions of an image stay in use when a new one is published",
     arguments: [{ name: "PATTERN...", description: "of images' names, such as 'debian*'", required: true }],
     options: [
-      { flags: "--last <N>", description: "so many, the new one among them; pinned ones beside them" },
+      { flags: "--last <N>", description: "so many, the new one among them; pinned and tagged ones beside them" },
       { flags: "--all", description: "take the rule away: all stay" },
       ...signing,
     ],
@@ -461,11 +503,35 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { flags: "--group <A,B...>", description: "the groups that may open it", default: "default" },
       { flags: "--pieces-of <BYTES>", description: "length of a torrent piece, a power of two such as 256KiB" },
+      { flags: "--from <NAME:VERSION>", description: "publish what the tree has beyond this version, from which clients can then update" },
+      {
+        flags: "--full <WHEN>",
+        description: "beside that the whole tree: auto (once the differences add up), always or never",
+        default: "auto",
+      },
+      { flags: "--reread", description: "with --from, read files too that look as they did when that version was published" },
+      { flags: "--no-keep-files", description: "keep no copies of the files, from which the next version's patches are made" },
+      {
+        flags: "--override <FOR=DIR...>",
+        description: "lay this small tree over the image's on group:NAME or host:PATTERN, such as host:node0*",
+      },
+      { flags: "--boot <DIR>", description: "what a machine is booted with: kernel, initrd" },
+      { flags: "--before <FILE>", description: "a script for clients that allow scripts, run before a deploy or update" },
+      { flags: "--after <FILE>", description: "the same, run after it" },
+      { flags: "--exclude <PATTERN...>", description: "clients' updates never touch these paths, such as /etc/machine-id or /var/log" },
+      {
+        flags: "--no-inherit",
+        description: "with --from, take over no overrides, boot payload, scripts or excluded paths of that version",
+      },
       { flags: "--wait-copies <N>", description: "return when N servers hold it" },
       ...keyOptions,
       outOption,
     ],
-    examples: ["imagegrid publish /srv/golden debian:2026.11 --home /var/lib/imagegrid --wait-copies 2"],
+    examples: [
+      "imagegrid publish /srv/golden debian:2026.11 --home /var/lib/imagegrid --wait-copies 2",
+      "imagegrid publish /srv/golden debian:2026.12 --from debian:2026.11 --home /var/lib/imagegrid",
+      "imagegrid publish /srv/golden debian:2026.12 --home DIR --override group:web=/srv/web 'host:node0*=/srv/nodes' --boot /srv/boot",
+    ],
     home: "needed",
     load: () => import("./commands/publish.ts"),
   },
@@ -488,6 +554,31 @@ export const commands: readonly CommandSpec[] = [
     examples: ["imagegrid show debian --home /var/lib/imagegrid"],
     home: "needed",
     load: () => import("./commands/show.ts"),
+  },
+  {
+    name: "history",
+    group: IMAGES,
+    summary: "lists the versions of an image as they were published: when, by whom, how large, for whom",
+    arguments: [{ name: "NAME", description: "the image", required: true }],
+    options: [],
+    examples: ["imagegrid history debian --home /var/lib/imagegrid"],
+    exitNotes: "Whose keys signed a version stands in the audit log, and so is shown at servers and mirrors.",
+    home: "needed",
+    load: () => import("./commands/history.ts"),
+  },
+  {
+    name: "diff",
+    group: IMAGES,
+    summary: "lists what one image has that another has not, by their signed indexes",
+    arguments: [
+      { name: "NAME[:VERSION]", description: "the one image, by a version or a tag", required: true },
+      { name: "OTHER[:VERSION]", description: "the other", required: true },
+    ],
+    options: [],
+    examples: ["imagegrid diff debian:2026.10 debian:2026.11 --home /var/lib/imagegrid"],
+    exitNotes: "Marks: + added, - removed, * changed. Needs a grant of both. A client fetches an index that it lacks.",
+    home: "needed",
+    load: () => import("./commands/diff.ts"),
   },
   {
     name: "grant",
@@ -517,6 +608,16 @@ export const commands: readonly CommandSpec[] = [
     options: [
       { ...target, description: "the directory to deploy to: missing, empty, or left by a deploy that was cut off" },
       {
+        flags: "--slots <DIR>",
+        description: "instead, two trees side by side in this directory, and a link 'current' that changes once the new one is verified",
+      },
+      { flags: "--share <HOW>", description: "with --slots, files that are the same in both: copy, reflink or hard-link", default: "copy" },
+      {
+        ...local,
+        flags: "--local <WHAT>",
+        description: "with --slots, what becomes of local changes of the tree in use: keep, overwrite or refuse",
+      },
+      {
         flags: "--stage <DIR>",
         description:
           "keep the sealed bytes here, else in /dev/shm, /tmp or beside the target; none keeps a window of them in memory, and can't seed after",
@@ -525,16 +626,72 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
       { flags: "--no-devices", description: "refuse an image that holds character or block devices" },
       { flags: "--useful-over <TIME>", description: "leave when the rate was below that for so long", default: "10s" },
+      ...hostOptions,
     ],
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
-      "imagegrid deploy debian:2026.11 --home /var/lib/imagegrid --target /mnt --seed-until forever",
+      "imagegrid deploy debian:stable --home /var/lib/imagegrid --target /mnt --seed-until forever",
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt --stage none",
+      "imagegrid deploy debian --home /var/lib/imagegrid --slots /srv/root --share reflink",
     ],
     exitNotes:
       "A run that was cut off at any moment is continued by the same command; with --stage none it begins again, and empties the target first.",
     home: "needed",
     load: () => import("./commands/deploy.ts"),
+  },
+  {
+    name: "update",
+    group: DEPLOY,
+    summary: "brings a deployed tree to another version of its image by what differs",
+    arguments: [{ name: "NAME[:VERSION]", description: "the version; the newest of what is there if not given", required: false }],
+    options: [
+      { ...target, description: "the directory that was deployed to" },
+      local,
+      {
+        flags: "--exclude <PATTERN...>",
+        description: "never touch these paths, such as /etc/machine-id or /var/log; remembered for later updates",
+      },
+      dryRun,
+      { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
+      { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
+      ...hostOptions,
+    ],
+    examples: [
+      "imagegrid update --home /var/lib/imagegrid --target / --local keep --exclude /var/log /etc/machine-id",
+      "imagegrid update debian:2026.12 --home /var/lib/imagegrid --target /mnt --dry-run",
+    ],
+    exitNotes:
+      "65 (TREE_CHANGED) when there are local changes and --local does not say what becomes of them. A run that was cut off is continued by the same command.",
+    home: "needed",
+    load: () => import("./commands/update.ts"),
+  },
+  {
+    name: "rollback",
+    group: DEPLOY,
+    summary: "makes a tree what it was before its last update; needs no network",
+    arguments: [],
+    options: [
+      { ...target, description: "the directory that was updated" },
+      { flags: "--slots <DIR>", description: "instead, of two trees side by side use the other one again, once it is verified" },
+      local,
+      dryRun,
+    ],
+    examples: [
+      "imagegrid rollback --home /var/lib/imagegrid --target /mnt",
+      "imagegrid rollback --home /var/lib/imagegrid --slots /srv/root",
+    ],
+    home: "needed",
+    load: () => import("./commands/rollback.ts"),
+  },
+  {
+    name: "boot",
+    group: DEPLOY,
+    summary: "fetches what a machine is booted with: the kernel and initrd that are signed with an image",
+    arguments: [image],
+    options: [{ flags: "--to <DIR>", description: "the directory that they are written to: missing or empty" }],
+    examples: ["imagegrid boot debian:stable --home /var/lib/imagegrid --to /srv/tftp/debian"],
+    home: "needed",
+    load: () => import("./commands/boot.ts"),
   },
   {
     name: "seed",

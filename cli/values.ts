@@ -1,4 +1,5 @@
 /** Values of options and arguments, from text. */
+import type { SeedUntil } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { granteeName, groupName, memberId, type GroupName, type MemberId } from "#core/identifiers.ts"
 
@@ -64,4 +65,10 @@ export function momentMs(option: string, text: string, nowMs: number): number {
       `${option} is a date such as 2026-11-23 or 2026-11-23T10:00Z, or how long ago, such as 24h or 7d, not ${JSON.stringify(text.slice(0, 40))}`,
     )
   return atMs
+}
+
+/** @throws {GridError} USAGE */
+export function seedUntilOf(text: string): SeedUntil {
+  if (text === "useful" || text === "done" || text === "forever") return text
+  throw new GridError("USAGE", `--seed-until is useful, done or forever, not ${JSON.stringify(text.slice(0, 40))}`)
 }

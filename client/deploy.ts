@@ -2,34 +2,47 @@
  * Deploys one image to one target: resolve, open the grant, download, open, unpack as the pieces arrive, verify, mark good, seed.
  * Killed at any moment and started again it goes on with the pieces that it has; a target is good only after it was verified.
  */
-import { spawn } from "node:child_process"
-import { once } from "node:events"
+import { hash } from "node:crypto"
 import { mkdir, realpath, rm } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { printable } from "#image/byte-string.ts"
+import type { Entry } from "#image/entry.ts"
 import { openLayer } from "#image/open-layer.ts"
 import { clearTree, inspectTarget } from "#image/target.ts"
 import { unpackTree, type DevicePolicy } from "#image/unpack.ts"
-import { decodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
-import { verifyTree, type Difference } from "#image/verify-tree.ts"
+import { decodeIndex, encodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, type ImageQuery } from "#core/identifiers.ts"
-import { pieceBytesAt } from "#core/torrent.ts"
+import { formatImageRef, type ImageQuery, type Sha256 } from "#core/identifiers.ts"
+import { freshDelivery, versionOf } from "#core/versions.ts"
 import { findImage, requireFresh } from "#member/image-sources.ts"
-import { openLayerSession } from "#member/layer-session.ts"
-import type { Member } from "#member/member.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { heldBytes } from "#store/piece-set.ts"
 import { chooseStaging, claimStage, stagingPlaces } from "#store/staging.ts"
 import { WindowLayerStore } from "#store/window-layer-store.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
-import { requireCurrentPublisher } from "#trust/catalog.ts"
-import { requireImageIdentity } from "./open-image.ts"
+import { requireCurrentPublisher, requireCurrentTagger } from "#trust/catalog.ts"
+import { layOver } from "./lay-over.ts"
+import {
+  fetchIndex,
+  flushFileSystem,
+  identitiesOf,
+  openLayers,
+  openPatiently,
+  piecesInOrder,
+  whenAllComplete,
+  type DownloadParts,
+} from "./layer-download.ts"
+import { hostOf } from "./open-image.ts"
+import { overridesFor, unpackOverrides } from "./overrides.ts"
+import { scriptLayers, takeScripts, type ScriptEvent } from "./scripts.ts"
 import { seedUntil } from "./seed-until.ts"
+import type { DigestedIndex } from "./delta-chain.ts"
+import { holdIndex } from "./held-indexes.ts"
 import { forgetStage, leftWithNothingToSeed, NO_STAGE } from "./without-stage.ts"
 import type { SeedUntil, UsefulnessRule } from "./usefulness.ts"
+import { requireGood } from "./verify.ts"
 
 export type DeployPhase = "download" | "unpack" | "verify" | "seed"
 export type DeployEvent =
@@ -38,6 +51,8 @@ export type DeployEvent =
       readonly site: string
       readonly name: string
       readonly version: string
+      /** The tag by which it was asked for. */
+      readonly tag: string | null
       readonly sealedBytes: number
       readonly contentBytes: number
       /** Null where nothing is staged. */
@@ -64,6 +79,7 @@ export type DeployEvent =
       /** Came twice and was not needed. */
       readonly duplicateBytes: number
     }
+  | ScriptEvent
   | { readonly event: "good"; readonly atMs: number; readonly entries: number }
   | { readonly event: "left"; readonly atMs: number; readonly uploadedBytes: number; readonly why: string }
 
@@ -77,26 +93,32 @@ export type DeployOptions = {
   readonly usefulness: UsefulnessRule
   /** Devices are made if this is left out. */
   readonly devices?: DevicePolicy
+  /** Its name, by which overrides are chosen. */
+  readonly host: string
+  /** Null: the image's scripts are not run. */
+  readonly scripts: { readonly timeoutMs: number } | null
+  /** Called as soon as the target is marked good. */
+  readonly afterGood?: () => Promise<void>
 }
-export type DeployParts = { readonly member: Member; readonly signal: AbortSignal; readonly emit: (event: DeployEvent) => void }
+export type DeployParts = DownloadParts
 
 const PROGRESS_INTERVAL_MS = 500
-/** How long a client goes on looking for somebody who has a layer. */
-const SEEDERS_WAIT_MS = 10 * 60_000
-const SEEDERS_RETRY_MS = 2_000
-const DIFFERENCES_SHOWN = 10
 
 /** @throws {GridError} IMAGE_UNKNOWN, GRANT_MISSING, DEVICE_FORBIDDEN, TARGET_*, DISK_FULL, SEEDERS_MISSING, CATALOG_EXPIRED, TREE_DIFFERS, INTERRUPTED */
 export async function deployImage(parts: DeployParts, options: DeployOptions): Promise<DeploymentRecord> {
   const { member, emit, signal } = parts
   const image = findImage(member.images, options.query)
-  const { manifest } = image
-  requireCurrentPublisher(requireFresh(image.catalog, member.clock.nowMs()), refOf(manifest), member.clock.nowMs())
-  const identity = requireImageIdentity(image, { site: member.home.site, secrets: member.secrets })
+  const { manifest, tag } = image
+  const catalog = requireFresh(image.catalog, member.clock.nowMs())
+  requireCurrentPublisher(catalog, refOf(manifest), member.clock.nowMs())
+  if (tag !== null) requireCurrentTagger(catalog, manifest.name, member.clock.nowMs())
+  const identityOf = identitiesOf(image, member)
+  const delivery = freshDelivery(manifest)
   const full = layerOf(manifest, "full")
+  const overrideLayers = overridesFor(manifest, hostOf(image, member, options.host))
 
   const target = await claimTarget(parts, manifest, options)
-  const index = await fetchIndex(parts, manifest, identity)
+  const index = await fetchIndex(parts, manifest, identityOf(layerOf(manifest, "index")))
   if (options.devices === "refuse") requireNoDevice(index, manifest)
   const needs = ownershipNeeds(index)
   if (needs.root && process.getuid?.() !== 0)
@@ -107,36 +129,73 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
 
   const windowed = options.keep === "window"
   const store = windowed ? new WindowLayerStore() : await LayerStore.open(target.record.stage)
+  // What is laid over the full layer is small beside it, and read when that is done: the home has room for it.
+  const beside = windowed ? member.layers : store
   try {
     emit({
       event: "resolved",
       site: manifest.site,
       name: manifest.name,
       version: manifest.version,
-      sealedBytes: full.sealedBytes,
+      tag,
+      sealedBytes: delivery.sealedBytes,
       contentBytes: full.contentBytes,
       stage: windowed ? null : target.record.stage,
     })
-    const session = await patiently(parts, () => openLayerSession(member, { manifest, layer: full }, store, signal))
+    const session = await openPatiently(parts, { manifest, layer: full }, store)
     // Nothing came yet: a session takes its first piece when this function waits next.
     const heldBefore = heldBytes(session.torrent, session.pieces)
     emit({ event: "download-started", atMs: member.clock.nowMs(), heldBytes: heldBefore })
+    const scripts = await takeScripts(parts, { manifest, identityOf, options, action: "deploy", target: target.record.target }, beside)
+    await scripts.run("before")
     await saveDeployment(member.home, target.record)
     if (target.leftover) await clearTree(target.record.target)
-    await downloadAndUnpack(parts, { session, full, identity, heldBefore }, target.record.target, options.devices)
-    const entries = await requireGood(parts, index, target.record.target)
+    const entries = await downloadAndUnpack(
+      parts,
+      { session, full, identity: identityOf(full), heldBefore, isBase: delivery.deltas.length > 0 },
+      target.record.target,
+      options.devices,
+    )
+    const others = await openLayers(parts, { manifest, layers: [...delivery.deltas, ...overrideLayers], identityOf }, beside)
+    let expected = index
+    if (others.length > 0) {
+      await whenAllComplete(parts, others, 0)
+      const deltas = others.filter(({ layer }) => layer.kind === "delta")
+      const from = deltas.length > 0 ? baseOf(manifest, full, entries).index : index
+      const unpacked = member.home.path("overrides")
+      const overrides = await unpackOverrides(
+        others.filter(({ layer }) => layer.kind === "override"),
+        unpacked,
+        { devices: options.devices, signal },
+      )
+      expected = overrides.over(index)
+      await layOver({ target: target.record.target, from, to: expected, deltas, overrides, devices: options.devices, signal })
+      await rm(unpacked, { recursive: true, force: true })
+    }
+    const entryCount = await requireGood({ ...parts, clock: member.clock }, expected, target.record.target, [])
     await flushFileSystem(target.record.target)
-    const good: DeploymentRecord = { ...target.record, state: "good", changedAtMs: member.clock.nowMs() }
+    const laidSha256 = expected === index ? target.record.indexSha256 : await holdIndex(member.home, encodeIndex(expected.entries()))
+    const good: DeploymentRecord = {
+      ...target.record,
+      laidSha256,
+      expectedSha256: laidSha256,
+      state: "good",
+      changedAtMs: member.clock.nowMs(),
+    }
     await saveDeployment(member.home, good)
-    emit({ event: "good", atMs: member.clock.nowMs(), entries })
-    await session.pieces.sync()
+    await options.afterGood?.()
+    emit({ event: "good", atMs: member.clock.nowMs(), entries: entryCount })
+    await scripts.run("after")
+    const sessions = [session, ...[...others, ...scripts.layers].map((layer) => layer.session)]
+    for (const { pieces } of sessions) await pieces.sync()
     const sinceMs = member.clock.nowMs()
     const left = windowed
       ? leftWithNothingToSeed(session)
-      : await seedUntil(parts, [session], { until: options.seedUntil, rule: options.usefulness, sinceMs })
-    await session.close()
+      : await seedUntil(parts, sessions, { until: options.seedUntil, rule: options.usefulness, sinceMs })
+    for (const one of sessions) await one.close()
     emit({ event: "left", atMs: member.clock.nowMs(), ...left })
-    if (options.seedUntil === "useful" && !signal.aborted) await store.remove(full.infohash)
+    if (windowed || (options.seedUntil === "useful" && !signal.aborted))
+      for (const { torrent } of sessions) await (torrent.infohash === full.infohash ? store : beside).remove(torrent.infohash)
     return good
   } catch (error) {
     if (signal.aborted && !(error instanceof GridError && error.code === "TREE_DIFFERS")) {
@@ -145,7 +204,8 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     }
     throw error
   } finally {
-    await member.swarm.session(full.infohash)?.close()
+    for (const { infohash } of [full, ...delivery.deltas, ...overrideLayers, ...scriptLayers(manifest)])
+      await member.swarm.session(infohash)?.close()
     await store.close()
     if (!windowed && options.seedUntil === "useful" && (await store.infohashes()).length === 0 && options.stage === null)
       await rm(target.record.stage, { recursive: true, force: true })
@@ -186,7 +246,11 @@ async function claimTarget(
     (options.stage === null || dirname(earlier.stage) === resolve(options.stage))
   const windowed = options.keep === "window"
   if (windowed && begun) await forgetStage(earlier.stage, full)
-  const stage = windowed ? NO_STAGE : begun ? earlier.stage : await stageFor(parts, full, wanted, options.stage)
+  const stage = windowed
+    ? NO_STAGE
+    : begun
+      ? earlier.stage
+      : await stageFor(parts, freshDelivery(manifest).sealedBytes, wanted, options.stage)
   if (before.kind === "missing") await mkdir(wanted, { recursive: true })
   const { device, inode } = await inspectTarget(wanted)
   const record: DeploymentRecord = {
@@ -199,46 +263,55 @@ async function claimTarget(
     version: manifest.version,
     fullInfohash: full.infohash,
     indexInfohash: layerOf(manifest, "index").infohash,
+    indexSha256: layerOf(manifest, "index").contentSha256,
+    laidSha256: layerOf(manifest, "index").contentSha256,
+    expectedSha256: layerOf(manifest, "index").contentSha256,
+    excluded: manifest.exclude,
+    host: options.host,
     stage,
     state: "unpacking",
     changedAtMs: member.clock.nowMs(),
+    update: null,
   }
   return { record, leftover: before.kind === "occupied" }
 }
 
-async function stageFor(parts: DeployParts, full: Layer, target: string, wanted: string | null): Promise<string> {
-  const { directory } = chooseStaging(await stagingPlaces(target, wanted), full.sealedBytes)
+export async function stageFor(parts: DownloadParts, sealedBytes: number, target: string, wanted: string | null): Promise<string> {
+  const { directory } = chooseStaging(await stagingPlaces(target, wanted), sealedBytes)
   const stage = join(resolve(directory), `imagegrid-${parts.member.home.memberId.slice(0, 12)}`)
   await claimStage(stage)
   return stage
 }
 
-/** The index is small and lives in the home, so that `verify` needs no network. */
-async function fetchIndex(parts: DeployParts, manifest: Manifest, identity: string): Promise<TreeIndex> {
-  const layer = layerOf(manifest, "index")
-  const session = await patiently(parts, () => openLayerSession(parts.member, { manifest, layer }, parts.member.layers, parts.signal))
-  await session.whenComplete(parts.signal)
-  return openIndex(session, layer, identity, parts.signal)
-}
-
-export async function openIndex(
-  session: Pick<TorrentSession, "torrent" | "pieces" | "whenHeld" | "moveWindow">,
-  layer: Layer,
-  identity: string,
-  signal: AbortSignal,
-): Promise<TreeIndex> {
-  const chunks: Buffer[] = []
-  for await (const chunk of openLayer(piecesInOrder(session, signal), { identity, layer })) chunks.push(chunk)
-  return decodeIndex(Buffer.concat(chunks))
+/** The tree that the full layer made. @throws {GridError} INDEX_INVALID where it is not the one that the deltas are laid over */
+function baseOf(manifest: Manifest, full: Layer, entries: readonly Entry[]): DigestedIndex {
+  const bytes = encodeIndex(entries)
+  const sha256 = hash("sha256", bytes) as Sha256
+  const wanted = manifest.lineage?.versions.find(({ version }) => version === versionOf(manifest, full))?.indexSha256
+  if (sha256 !== wanted)
+    throw new GridError(
+      "INDEX_INVALID",
+      `the tree of ${versionOf(manifest, full)} is ${sha256}, and the lineage of ${manifest.version} says ${wanted}`,
+    )
+  return { index: decodeIndex(bytes), sha256 }
 }
 
 async function downloadAndUnpack(
   parts: DeployParts,
-  layer: { readonly session: TorrentSession; readonly full: Layer; readonly identity: string; readonly heldBefore: number },
+  layer: {
+    readonly session: TorrentSession
+    readonly full: Layer
+    readonly identity: string
+    readonly heldBefore: number
+    /** Whether deltas are laid over it: then its entries are wanted. */
+    readonly isBase: boolean
+  },
   target: string,
   devices: DevicePolicy = "make",
-): Promise<void> {
+): Promise<Entry[]> {
   const { emit, member, signal } = parts
+  const entries: Entry[] = []
+  const onEntry = layer.isBase ? (entry: Entry) => entries.push(entry) : undefined
   const { session, full, identity, heldBefore } = layer
   let unpackedBytes = 0
   let downloaded = false
@@ -276,85 +349,20 @@ async function downloadAndUnpack(
   const download = awaitDownload()
   try {
     const content = openLayer(piecesInOrder(session, either), { identity, layer: full })
-    const unpack = unpackTree(content, { target, devices, signal: either, onProgress: ({ bytes }) => (unpackedBytes = bytes) }).catch(
-      (error: unknown) => {
-        failed.abort(error)
-        throw error
-      },
-    )
+    const unpack = unpackTree(content, {
+      target,
+      devices,
+      signal: either,
+      onEntry,
+      onProgress: ({ bytes }) => (unpackedBytes = bytes),
+    }).catch((error: unknown) => {
+      failed.abort(error)
+      throw error
+    })
     await Promise.all([unpack, download])
+    return entries
   } finally {
     clearInterval(reporting)
     await Promise.allSettled([download])
   }
-}
-
-/** The sealed bytes from first to last, each piece as soon as it is held. */
-async function* piecesInOrder(
-  session: Pick<TorrentSession, "torrent" | "pieces" | "whenHeld" | "moveWindow">,
-  signal: AbortSignal,
-): AsyncGenerator<Buffer> {
-  const { torrent, pieces } = session
-  for (let piece = 0; piece < torrent.pieceCount; piece++) {
-    session.moveWindow(piece)
-    await session.whenHeld(piece, signal)
-    const bytes = Buffer.allocUnsafe(pieceBytesAt(torrent, piece))
-    await pieces.read(piece * torrent.pieceBytes, bytes.length, bytes)
-    yield bytes
-  }
-}
-
-/** @throws {GridError} TREE_DIFFERS, naming the first differences */
-async function requireGood(parts: DeployParts, index: TreeIndex, directory: string): Promise<number> {
-  const { emit, signal } = parts
-  let lastMs = 0
-  const { entries, differences, differenceCount } = await verifyTree({
-    directory,
-    index,
-    signal,
-    onProgress: ({ bytes, totalBytes }) => {
-      const nowMs = parts.member.clock.nowMs()
-      if (nowMs - lastMs < PROGRESS_INTERVAL_MS) return
-      lastMs = nowMs
-      emit({ event: "progress", phase: "verify", bytes, totalBytes, bytesPerSecond: 0 })
-    },
-  })
-  if (differenceCount > 0)
-    throw new GridError(
-      "TREE_DIFFERS",
-      `${directory} after unpacking: ${describeDifferences(differences, differenceCount)}. It was not marked good; repeat the command to unpack again`,
-    )
-  return entries
-}
-
-export function describeDifferences(differences: readonly Difference[], differenceCount: number): string {
-  const shown = differences
-    .slice(0, DIFFERENCES_SHOWN)
-    .map(({ path, what, expected, found }) => `${path}: ${what} is ${found}, should be ${expected}`)
-  const more = differenceCount - shown.length
-  return shown.join("; ") + (more > 0 ? `; and ${more} more` : "")
-}
-
-/** Tries again while nobody who holds the layer is found, and says so. @throws {GridError} SEEDERS_MISSING in the end */
-async function patiently<Result>(parts: DeployParts, attempt: () => Promise<Result>): Promise<Result> {
-  const { member, signal, emit } = parts
-  const untilMs = member.clock.nowMs() + SEEDERS_WAIT_MS
-  for (;;) {
-    try {
-      return await attempt()
-    } catch (error) {
-      const missing = error instanceof GridError && error.code === "SEEDERS_MISSING"
-      if (!missing || signal.aborted || member.clock.nowMs() >= untilMs) throw error
-      emit({ event: "waiting", detail: `${error.detail}; trying again until ${new Date(untilMs).toISOString()}` })
-      await new Promise((wake) => setTimeout(wake, SEEDERS_RETRY_MS))
-    }
-  }
-}
-
-/** Makes everything under `target` durable before it is called good. */
-async function flushFileSystem(target: string): Promise<void> {
-  const child = spawn("sync", ["--file-system", target], { stdio: "ignore" })
-  const [code] = (await once(child, "close")) as [number | null]
-  if (code !== 0)
-    throw new GridError("EXTRACT_FAILED", `'sync --file-system ${target}' ended with ${code}; check the disk and repeat the command`)
 }

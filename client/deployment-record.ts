@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import { Type, type Static } from "typebox"
-import { Hex20, Label, WholeNumber } from "#core/documents.ts"
+import { Digest, Hex20, Label, PATH_PATTERN_LENGTH_MAX, PATH_PATTERNS_MAX, WholeNumber } from "#core/documents.ts"
 import { reader } from "#core/schema.ts"
 import type { Home } from "#member/home.ts"
 
@@ -23,10 +23,39 @@ const DeploymentRecord = Type.Object(
     version: Type.String({ maxLength: 64 }),
     fullInfohash: Hex20,
     indexInfohash: Hex20,
+    /** Of the image's index, opened. */
+    indexSha256: Digest,
+    /** Of that with this host's overrides laid over it. */
+    laidSha256: Digest,
+    /** Of the index of the tree as it was left: with local changes that were kept. */
+    expectedSha256: Digest,
+    /** Patterns of paths that updates do not touch (image/path-patterns.ts). */
+    excluded: Type.Array(Type.String({ maxLength: PATH_PATTERN_LENGTH_MAX }), { maxItems: 2 * PATH_PATTERNS_MAX }),
+    /** The name of the host that it is for. */
+    host: Type.String({ maxLength: 253 }),
     /** Empty where nothing is staged. */
     stage: Path,
-    state: Type.Union([Type.Literal("unpacking"), Type.Literal("good")]),
+    /** `updating`: what was made anew is taking its places. */
+    state: Type.Union([Type.Literal("unpacking"), Type.Literal("good"), Type.Literal("updating")]),
     changedAtMs: WholeNumber,
+    /** Under way, or, in a good tree, what it was before the last one: null where there is nothing to go back to. */
+    update: Type.Union([
+      Type.Null(),
+      Type.Object(
+        {
+          /** Names its directory of work in the target. */
+          id: Type.String({ pattern: "^[0-9a-f]{16}$" }),
+          /** What made it. */
+          act: Type.Union([Type.Literal("update"), Type.Literal("rollback")]),
+          version: Type.String({ maxLength: 64 }),
+          indexInfohash: Hex20,
+          indexSha256: Digest,
+          laidSha256: Digest,
+          expectedSha256: Digest,
+        },
+        { additionalProperties: false },
+      ),
+    ]),
   },
   { additionalProperties: false },
 )

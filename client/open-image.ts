@@ -3,6 +3,7 @@ import { openGrant, type GroupSecret } from "#crypto/grant.ts"
 import { refOf } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef } from "#core/identifiers.ts"
+import { hostNames, type Host } from "#core/overrides.ts"
 import type { MemberSecrets } from "#core/wire.ts"
 import { formatImage, type FoundImage } from "#member/image-sources.ts"
 
@@ -52,6 +53,15 @@ export function granteesOf({ catalog, manifest }: FoundImage): Grantee[] {
     const group = catalog.site.groups.find((one) => one.name === name)
     return { group: name, generation, current: group?.generation === generation, added: group?.added ?? [], removed: group?.removed ?? [] }
   })
+}
+
+/** This host, as overrides are chosen for it. @throws {GridError} NAME_INVALID */
+export function hostOf(
+  { manifest }: FoundImage,
+  { home, secrets }: { readonly home: { readonly site: string }; readonly secrets: Opener["secrets"] },
+  name: string,
+): Host {
+  return { names: hostNames(name), groups: groupsAsGranted({ site: home.site, secrets }, manifest.site).map((group) => group.name) }
 }
 
 /** This member's groups, as a site that may be another names them in its grants. */

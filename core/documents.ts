@@ -1,5 +1,5 @@
 /**
- * The documents that a site signs: its own description, one manifest per image version, and the grants of each.
+ * The documents that a site signs: its own description, one manifest per image version, the grants of each, and the tags of each image.
  * They are targets of the site's TUF repository; `targetPath` says where each stands in it.
  */
 import { Type, type Static } from "typebox"
@@ -8,6 +8,7 @@ import { imageName, imageVersion } from "./identifiers.ts"
 import { GridError } from "./errors.ts"
 import { NAME_PATTERN_LENGTH_MAX, namePattern } from "./name-patterns.ts"
 import { PIECE_BYTES_MAX, PIECE_BYTES_MIN } from "./torrent.ts"
+import { formatAppliesTo, hostPattern, overridesInOrder } from "./overrides.ts"
 import { reader } from "./schema.ts"
 
 /** A whole number that JSON and JavaScript carry exactly. */
@@ -19,11 +20,42 @@ export const Digest = Type.Unsafe<Sha256>(Type.String({ pattern: "^[0-9a-f]{64}$
 export const Label = Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" })
 export const Base64 = (maxLength: number) => Type.String({ pattern: "^[A-Za-z0-9+/]*={0,2}$", maxLength })
 
+/** `GROUP` of the own site, or `SITE/GROUP` of another. */
+const GranteePattern = Type.String({ pattern: "^([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}$" })
+const HOST_PATTERN_LENGTH_MAX = 128
+/** Overrides of one image version. */
+export const OVERRIDES_MAX = 32
+/** Content of an override, a boot payload, a set of scripts. */
+export const ATTACHMENT_BYTES_MAX = 1024 ** 3
+
+/** Versions in a lineage. */
+export const LINEAGE_MAX = 24
+
 /** One sealed file of an image, and the torrent that carries it. */
 export const Layer = Type.Object(
   {
-    /** `full`: a GNU tar of the whole tree. `index`: the list of all its entries (image/tree-index.ts). */
-    kind: Type.Union([Type.Literal("full"), Type.Literal("index")]),
+    /**
+     * `full`: a GNU tar of the whole tree. `delta`: what it has beyond the version before it (image/delta-layer.ts). `index`: the list of all its entries
+     * (image/tree-index.ts). The others are GNU tars of small trees beside it: `override` of what some hosts have in its place (core/overrides.ts), `boot`
+     * of what a machine is booted with, `scripts` of what is run `before` and `after` a deploy.
+     */
+    kind: Type.Union([
+      Type.Literal("full"),
+      Type.Literal("delta"),
+      Type.Literal("index"),
+      Type.Literal("override"),
+      Type.Literal("boot"),
+      Type.Literal("scripts"),
+    ]),
+    /** Of an override: its hosts. */
+    appliesTo: Type.Optional(
+      Type.Union([
+        Type.Object({ group: GranteePattern }, { additionalProperties: false }),
+        Type.Object({ hosts: Type.String({ maxLength: HOST_PATTERN_LENGTH_MAX }) }, { additionalProperties: false }),
+      ]),
+    ),
+    /** The version of this image, in its lineage, whose identity opens the layer; left out where it is this one. */
+    version: Type.Optional(Type.String({ maxLength: 64 })),
     infohash: Hex20,
     pieceBytes: Type.Integer({ minimum: PIECE_BYTES_MIN, maximum: PIECE_BYTES_MAX }),
     /** The age file: what is stored, torrented and passed on. */
@@ -37,6 +69,10 @@ export const Layer = Type.Object(
 )
 export type Layer = Static<typeof Layer>
 
+/** Of paths, as image/path-patterns.ts reads them. */
+export const PATH_PATTERNS_MAX = 64
+export const PATH_PATTERN_LENGTH_MAX = 200
+
 export const Manifest = Type.Object(
   {
     format: Type.Literal("imagegrid-manifest-1"),
@@ -48,6 +84,27 @@ export const Manifest = Type.Object(
     recipient: Type.String({ pattern: "^age1[02-9ac-hj-np-z]{58}$" }),
     entryCount: WholeNumber,
     layers: Type.Array(Layer, { minItems: 2, maxItems: 64 }),
+    /** Patterns of paths that belong to each machine: updates do not touch them. */
+    exclude: Type.Array(Type.String({ minLength: 1, maxLength: PATH_PATTERN_LENGTH_MAX }), { maxItems: PATH_PATTERNS_MAX }),
+    /** The versions that this one was made from by deltas (core/versions.ts); null where it stands alone. */
+    lineage: Type.Union([
+      Type.Null(),
+      Type.Object(
+        {
+          /** The oldest first. `indexSha256` is the digest of that version's index, opened. */
+          versions: Type.Array(
+            Type.Object({ version: Type.String({ maxLength: 64 }), indexSha256: Digest }, { additionalProperties: false }),
+            {
+              minItems: 1,
+              maxItems: LINEAGE_MAX,
+            },
+          ),
+          /** Their identities, sealed to this version's (crypto/lineage.ts). */
+          sealed: Base64(16_000),
+        },
+        { additionalProperties: false },
+      ),
+    ]),
   },
   { additionalProperties: false },
 )
@@ -57,7 +114,7 @@ export type Manifest = Static<typeof Manifest>
 export const Grant = Type.Object(
   {
     /** `GROUP` of the own site, or `SITE/GROUP` of another. */
-    group: Type.String({ pattern: "^([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9-]{0,62}$" }),
+    group: GranteePattern,
     generation: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     /** crypto/sealed-box.ts over crypto/grant.ts's plaintext, which names site, image and group again. */
     sealed: Base64(2_000),
@@ -81,6 +138,35 @@ export const Grants = Type.Object(
   { additionalProperties: false },
 )
 export type Grants = Static<typeof Grants>
+
+/** Names that move, of versions of one image. */
+export const Tags = Type.Object(
+  {
+    format: Type.Literal("imagegrid-tags-1"),
+    site: Label,
+    name: Type.String({ maxLength: 128 }),
+    /** Each tag once; none is left where the last was taken away. */
+    tags: Type.Array(
+      Type.Object(
+        {
+          tag: Type.String({ maxLength: 64 }),
+          /** The version that it names. */
+          version: Type.String({ maxLength: 64 }),
+          /** Unix ms when it came to name that one. */
+          movedAtMs: WholeNumber,
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: 1_000 },
+    ),
+  },
+  { additionalProperties: false },
+)
+export type Tags = Static<typeof Tags>
+export type Tag = Tags["tags"][number]
+
+/** What publishers sign. */
+export type ImageDocument = Manifest | Grants | Tags
 
 /** HOST:PORT (core/address.ts). */
 export const WireAddress = Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]*:[0-9]{1,5}$", maxLength: 260 })
@@ -178,6 +264,7 @@ export type SiteDocument = Static<typeof SiteDocument>
 
 const manifestShape = reader(Manifest, "MANIFEST_INVALID", "manifest")
 const grantsShape = reader(Grants, "MANIFEST_INVALID", "grants")
+const tagsShape = reader(Tags, "MANIFEST_INVALID", "tags")
 const siteShape = reader(SiteDocument, "CATALOG_INVALID", "site document")
 
 /** @throws {GridError} CATALOG_INVALID, NAME_INVALID */
@@ -199,8 +286,8 @@ export function readManifest(value: unknown): Manifest {
   const manifest = manifestShape(value)
   imageName(manifest.name)
   imageVersion(manifest.version)
-  layerOf(manifest, "full")
-  layerOf(manifest, "index")
+  requireLineage(manifest)
+  requireAttachments(manifest)
   return manifest
 }
 
@@ -212,12 +299,85 @@ export function readGrants(value: unknown): Grants {
   return grants
 }
 
-/** The one layer of this kind. */
+/** @throws {GridError} MANIFEST_INVALID, NAME_INVALID */
+export function readTags(value: unknown): Tags {
+  const document = tagsShape(value)
+  imageName(document.name)
+  const names = document.tags.map(({ tag, version }) => {
+    imageVersion(version)
+    return imageVersion(tag)
+  })
+  if (new Set(names).size !== names.length) throw new GridError("MANIFEST_INVALID", `the tags of ${document.name} list one tag twice`)
+  return document
+}
+
+/**
+ * Reads what a publisher signed for this target path.
+ * @throws {GridError} MANIFEST_INVALID, also for a document that belongs at another path; NAME_INVALID
+ */
+export function readImageDocument(path: string, value: unknown): ImageDocument {
+  const document = path.startsWith("images/") ? readManifest(value) : path.startsWith("tags/") ? readTags(value) : readGrants(value)
+  const own = pathOf(document)
+  if (own !== path) throw new GridError("MANIFEST_INVALID", `the document at ${path} belongs at ${own}`)
+  return document
+}
+
+/** The target path at which a document of a publisher stands. */
+export function pathOf(document: ImageDocument): string {
+  if (document.format === "imagegrid-tags-1") return targetPath.tags(document.name as ImageName)
+  return document.format === "imagegrid-manifest-1" ? targetPath.manifest(refOf(document)) : targetPath.grants(refOf(document))
+}
+
+/** The one layer of this kind; of a `full` one, whichever version it is of. */
 export function layerOf(manifest: Manifest, kind: "full" | "index"): Layer {
   const layers = manifest.layers.filter((layer) => layer.kind === kind)
   if (layers.length !== 1 || layers[0] === undefined)
     throw new GridError("MANIFEST_INVALID", `expected one ${kind} layer, found ${layers.length}`)
   return layers[0]
+}
+
+/** One index, of its own; one full layer; and a delta for each step of the lineage. */
+function requireLineage(manifest: Manifest): void {
+  const refuse = (why: string): never => {
+    throw new GridError("MANIFEST_INVALID", `${manifest.name}:${manifest.version} ${why}`)
+  }
+  const versions = [...(manifest.lineage?.versions ?? []).map(({ version }) => version), manifest.version]
+  versions.forEach(imageVersion)
+  if (new Set(versions).size !== versions.length) refuse("names a version twice in its lineage")
+  const ofVersion = ({ version = manifest.version }: Layer) => versions.indexOf(version)
+  if (manifest.layers.some((layer) => ofVersion(layer) < 0)) refuse("has a layer of a version that is not in its lineage")
+  if (layerOf(manifest, "index").version !== undefined) refuse("has no index of its own")
+  layerOf(manifest, "full")
+  const deltas = manifest.layers.filter(({ kind }) => kind === "delta").map(ofVersion)
+  if (deltas.length !== versions.length - 1 || deltas.some((at, number) => at !== number + 1))
+    refuse("has not one delta for each step of its lineage, in order")
+}
+
+/** Small trees beside the image's, each of this version: overrides in the order in which they are laid, one boot payload and one set of scripts at most. */
+function requireAttachments(manifest: Manifest): void {
+  const refuse = (why: string): never => {
+    throw new GridError("MANIFEST_INVALID", `${manifest.name}:${manifest.version} ${why}`)
+  }
+  const attachments = manifest.layers.filter(({ kind }) => isAttachment(kind))
+  for (const { kind, version, appliesTo, contentBytes } of attachments) {
+    if (version !== undefined || (appliesTo === undefined) === (kind === "override")) refuse(`has a layer ${kind} that is out of form`)
+    if (contentBytes > ATTACHMENT_BYTES_MAX) refuse(`has a layer ${kind} of ${contentBytes} bytes, ${ATTACHMENT_BYTES_MAX} are taken`)
+  }
+  if (manifest.layers.some(({ kind, appliesTo }) => kind !== "override" && appliesTo !== undefined))
+    refuse("names hosts for a layer that is for all")
+  for (const kind of ["boot", "scripts"] as const)
+    if (attachments.filter((layer) => layer.kind === kind).length > 1) refuse(`has more than one layer ${kind}`)
+  const overrides = attachments.flatMap(({ appliesTo }) => appliesTo ?? [])
+  if (overrides.length > OVERRIDES_MAX) refuse(`has ${overrides.length} overrides, ${OVERRIDES_MAX} are taken`)
+  for (const appliesTo of overrides) if ("hosts" in appliesTo) hostPattern(appliesTo.hosts)
+  const inOrder = overridesInOrder(overrides, (appliesTo) => appliesTo)
+  if (new Set(overrides.map(formatAppliesTo)).size !== overrides.length) refuse("has two overrides for the same hosts")
+  if (inOrder.some((appliesTo, at) => appliesTo !== overrides[at])) refuse("lists its overrides in another order than they are laid in")
+}
+
+/** Whether a layer is a small tree beside the image's own. */
+export function isAttachment(kind: Layer["kind"]): kind is "override" | "boot" | "scripts" {
+  return kind === "override" || kind === "boot" || kind === "scripts"
 }
 
 export function refOf(document: { readonly name: string; readonly version: string }): ImageRef {
@@ -229,4 +389,5 @@ export const targetPath = {
   site: "site.json",
   manifest: (ref: ImageRef) => `images/${ref.name}/${ref.version}.json`,
   grants: (ref: ImageRef) => `grants/${ref.name}/${ref.version}.json`,
+  tags: (name: ImageName) => `tags/${name}.json`,
 } as const

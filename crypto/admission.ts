@@ -52,7 +52,7 @@ export type AdmissionChange = Partial<Pick<AdmissionParts, "authorities" | "revo
   readonly alternates?: readonly Uint8Array[]
 }
 
-type SwarmView = Pick<Admission, "site" | "tlsServerOptions" | "onChange"> & {
+type SwarmView = Pick<Admission, "site" | "role" | "tlsServerOptions" | "onChange"> & {
   tlsClientOptions(): ConnectionOptions
   admitSocket(socket: Pick<TLSSocket, "getPeerX509Certificate">, allowed: readonly AdmittedAs[]): Certificate
 }
@@ -98,6 +98,10 @@ export class Admission {
     return this.#site
   }
 
+  get role(): MemberRole {
+    return this.#certificate.role
+  }
+
   /** This member's own certificate. */
   get certificate(): Certificate {
     return this.#certificate
@@ -112,6 +116,7 @@ export class Admission {
   forSwarm(): SwarmView {
     return {
       site: this.#site,
+      role: this.role,
       tlsServerOptions: () => this.tlsServerOptions(),
       tlsClientOptions: () => this.tlsClientOptions(ALL_MEMBERS, "all sites"),
       admitSocket: (socket, allowed) => this.admitSocket(socket, allowed, "all sites"),

@@ -1,6 +1,7 @@
 /** Reads a directory tree through GNU tar: what was reported is the tree as it stood, or the capture fails. */
 import { open, stat } from "node:fs/promises"
 import { GridError, systemErrorCode } from "#core/errors.ts"
+import { bytesOf, type ByteString } from "./byte-string.ts"
 import type { Entry } from "./entry.ts"
 import { requireGnuTar, startCapture } from "./gnu-tar.ts"
 import { Pipe } from "./pipe.ts"
@@ -9,6 +10,10 @@ import { TarReader } from "./tar-stream.ts"
 
 export type CaptureParts = {
   readonly directory: string
+  /** In order, with all directories on the way to each: nothing else is read. All, where it is left out. */
+  readonly paths?: readonly ByteString[]
+  /** Not read, nor what is below them. */
+  readonly leftOut?: readonly ByteString[]
   readonly onEntry: (entry: Entry) => void
   /** Called with the canonical archive; the bytes are only lent. */
   readonly onArchive?: (bytes: Uint8Array) => void
@@ -30,7 +35,13 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
   await requireGnuTar()
   const reader = new TarReader({ entry: parts.onEntry, ...(parts.onArchive && { emit: parts.onArchive }) })
   const pipe = await Pipe.create()
-  const tar = startCapture(parts.directory, pipe)
+  const names = parts.paths?.map((path) => `./${path === "." ? "" : path}\0`).join("") ?? null
+  const tar = startCapture(
+    parts.directory,
+    pipe,
+    names === null ? null : bytesOf(names as ByteString),
+    parts.leftOut?.map((path) => bytesOf(path).toString("utf8")),
+  )
   const stop = (): void => tar.kill()
   parts.signal?.addEventListener("abort", stop, { once: true })
   try {

@@ -8,6 +8,7 @@ import type { Readable, Writable } from "node:stream"
 import { promisify } from "node:util"
 import { GridError } from "#core/errors.ts"
 import type { Pipe } from "./pipe.ts"
+import { WORK_DIRECTORY } from "./target.ts"
 
 /** The archive of a tree is the same bytes each time, but for the order of xattrs, which tar-stream.ts mends. */
 const CAPTURE_FLAGS = [
@@ -23,6 +24,9 @@ const CAPTURE_FLAGS = [
   "--xattrs-include=*",
   "--sparse",
   "--sparse-version=0.0",
+  "--anchored",
+  "--no-wildcards",
+  `--exclude=./${WORK_DIRECTORY}`,
 ]
 
 const EXTRACT_FLAGS = [
@@ -83,14 +87,23 @@ async function checkTar(): Promise<void> {
   }
 }
 
-/** The archive goes into `output`, whose write end is tar's alone afterwards. */
-export function startCapture(directory: string, output: Pipe): TarChild {
+/**
+ * The archive goes into `output`, whose write end is tar's alone afterwards. Of `names`, relative to the directory and each ended by a zero byte, nothing
+ * is archived but they themselves; null: everything.
+ */
+/** @param leftOut names that are not read, nor what is below them; UTF-8 */
+export function startCapture(directory: string, output: Pipe, names: Buffer | null = null, leftOut: readonly string[] = []): TarChild {
   let child: ChildProcess
   try {
-    child = spawn("tar", [...CAPTURE_FLAGS, `--directory=${directory}`, "."], {
+    const what = names === null ? ["."] : ["--no-recursion", "--null", "--files-from=-"]
+    const without = leftOut.map((name) => `--exclude=./${name}`)
+    child = spawn("tar", [...CAPTURE_FLAGS, ...without, `--directory=${directory}`, ...what], {
       env: environment(),
-      stdio: ["ignore", output.writeEnd, "pipe"],
+      stdio: [names === null ? "ignore" : "pipe", output.writeEnd, "pipe"],
     })
+    // Where tar ends before it has read all names, its complaint says why.
+    child.stdin?.on("error", () => {})
+    child.stdin?.end(names)
   } catch (error) {
     output.close()
     throw error

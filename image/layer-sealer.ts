@@ -8,7 +8,7 @@ import { createHash, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { open, rm, type FileHandle } from "node:fs/promises"
 import { join } from "node:path"
-import { constants as zlibConstants, createZstdCompress } from "node:zlib"
+import { constants as zlibConstants, createZstdCompress, type ZstdCompress } from "node:zlib"
 import { AgeSealer } from "#crypto/age.ts"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { Sha256 } from "#core/identifiers.ts"
@@ -17,7 +17,8 @@ import { PieceDigests } from "./piece-digests.ts"
 
 /** The name in every layer's torrent: what an image is called is nobody's business but its members'. */
 const TORRENT_NAME = "imagegrid-layer"
-const ZSTD_LEVEL = 3
+/** Of a whole tree, and of a difference, which is small and goes to many. */
+export const ZSTD_LEVELS = { tree: 3, difference: 9 } as const
 /** One call into the compressor each: long enough that waiting for it to be noticed costs little. */
 export const CONTENT_CHUNK_BYTES = 4 * 1024 * 1024
 const COMPRESSED_CHUNK_BYTES = 1024 * 1024
@@ -41,10 +42,7 @@ export class LayerSealer {
   readonly #file: FileHandle
   readonly #sealer: AgeSealer
   readonly #pieces: PieceDigests
-  readonly #compressor = createZstdCompress({
-    params: { [zlibConstants.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
-    chunkSize: COMPRESSED_CHUNK_BYTES,
-  })
+  readonly #compressor: ZstdCompress
   readonly #contentHash = createHash("sha256")
   readonly #sealedHash = createHash("sha256")
   readonly #ended: Promise<unknown>
@@ -61,7 +59,11 @@ export class LayerSealer {
   contentBytes = 0
   sealedBytes = 0
 
-  private constructor(path: string, file: FileHandle, sealer: AgeSealer, pieces: PieceDigests) {
+  private constructor(path: string, file: FileHandle, sealer: AgeSealer, pieces: PieceDigests, level: number) {
+    this.#compressor = createZstdCompress({
+      params: { [zlibConstants.ZSTD_c_compressionLevel]: level },
+      chunkSize: COMPRESSED_CHUNK_BYTES,
+    })
     this.#path = path
     this.#file = file
     this.#sealer = sealer
@@ -77,12 +79,17 @@ export class LayerSealer {
    * @throws {GridError} KEY_INVALID, DISK_FULL
    * @throws {RangeError} pieceBytes
    */
-  static async create(parts: { workDirectory: string; recipient: string; pieceBytes: number | null }): Promise<LayerSealer> {
+  static async create(parts: {
+    workDirectory: string
+    recipient: string
+    pieceBytes: number | null
+    level?: number
+  }): Promise<LayerSealer> {
     const sealer = await AgeSealer.create(parts.recipient)
     const pieces = new PieceDigests(parts.pieceBytes)
     const path = join(parts.workDirectory, `sealing-${randomUUID()}.age`)
     const file = await open(path, "wx+", 0o600).catch((error: unknown) => refuseWrite(error, path))
-    return new LayerSealer(path, file, sealer, pieces)
+    return new LayerSealer(path, file, sealer, pieces, parts.level ?? ZSTD_LEVELS.tree)
   }
 
   /** Takes content; the bytes are copied. After it, `pace` says whether to wait. */

@@ -1,5 +1,6 @@
 /** directory -> the two sealed layers of an image. Either both files stand complete and synced, or neither is left. */
 import { captureTree } from "./capture.ts"
+import type { Entry } from "./entry.ts"
 import { LayerSealer, type SealedLayer } from "./layer-sealer.ts"
 import { requirePieceBytes } from "./piece-digests.ts"
 import { IndexEncoder } from "./tree-index.ts"
@@ -31,6 +32,7 @@ export type SealParts = {
   readonly pieceBytes?: number | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: SealProgress) => void) | undefined
+  readonly onEntry?: ((entry: Entry) => void) | undefined
 }
 
 /** Content bytes between two calls of `onProgress`. */
@@ -73,6 +75,7 @@ async function sealBoth(parts: SealParts, full: LayerSealer, index: LayerSealer)
     signal: parts.signal,
     onEntry(entry) {
       entries += 1
+      parts.onEntry?.(entry)
       lines += encoder.line(entry)
       if (lines.length > 64 * 1024) takeLines()
     },

@@ -15,6 +15,8 @@ export type TargetState = {
 
 /** What mkfs puts into every ext file system's top directory; fsck would make it again. */
 export const LOST_AND_FOUND = "lost+found"
+/** Where updates work, at the top of a target: in no image, and passed over when a tree is read. */
+export const WORK_DIRECTORY = ".imagegrid"
 const SLICE_MS = 10
 
 /**

@@ -43,7 +43,7 @@ export class IndexEncoder {
   line(entry: Entry): string {
     this.#entryCount += 1
     if (entry.kind === "file") this.#fileBytes += entry.size
-    return encodeEntry(entry)
+    return indexLine(entry)
   }
 
   end(): string {
@@ -81,7 +81,7 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
       break
     }
     entryCount += 1
-    const entry = decodeEntry(line.text, entryCount)
+    const entry = entryOfLine(line.text, entryCount)
     const fault = order.fault(entry)
     if (fault !== null) refuse(entryCount, `the name ${JSON.stringify(printable(entry.path).slice(0, 300))} ${fault}`)
     if (entry.kind === "file") fileBytes += entry.size
@@ -99,8 +99,12 @@ export function decodeIndex(bytes: Uint8Array): TreeIndex {
     privileged,
     device,
     *entries() {
+      // Each line was checked above.
       let number = 0
-      for (const line of linesOf(text.subarray(0, end), FIRST_LINE.length)) yield decodeEntry(line.text, (number += 1))
+      for (const line of linesOf(text.subarray(0, end), FIRST_LINE.length)) {
+        number += 1
+        yield entryOf(JSON.parse(line.text) as Record<string, unknown>) ?? refuse(number, "is out of form")
+      }
     },
   }
 }
@@ -136,7 +140,8 @@ function* linesOf(text: Buffer, from: number): Generator<{ at: number; text: str
   }
 }
 
-function encodeEntry(entry: Entry): string {
+/** The line of an entry, with its newline: equal for equal entries. */
+export function indexLine(entry: Entry): string {
   const { kind, path, mode, uid, gid, mtimeNs, xattrs } = entry
   let line = `{"path":"${escapeBytes(path)}","kind":"${kind}","mode":"${octalMode(mode)}","uid":${uid},"gid":${gid},"mtimeNs":"${mtimeNs}"`
   if (entry.kind === "file") {
@@ -155,8 +160,9 @@ export function octalMode(mode: number): string {
   return mode.toString(8).padStart(4, "0")
 }
 
-/** Reads leniently, then writes again: only what comes out as it went in was in form. */
-function decodeEntry(line: string, number: number): Entry {
+/** The inverse of `indexLine`, without the newline; `number` names it in a refusal. @throws {GridError} INDEX_INVALID */
+export function entryOfLine(line: string, number: number): Entry {
+  // Read leniently, then written again: only what comes out as it went in was in form.
   let value: unknown
   try {
     value = JSON.parse(line)
@@ -165,7 +171,7 @@ function decodeEntry(line: string, number: number): Entry {
   }
   if (typeof value !== "object" || value === null) refuse(number, "is no object")
   const entry = entryOf(value as Record<string, unknown>)
-  if (entry === null || encodeEntry(entry) !== `${line}\n`) refuse(number, "is out of form")
+  if (entry === null || indexLine(entry) !== `${line}\n`) refuse(number, "is out of form")
   return entry
 }
 

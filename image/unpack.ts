@@ -23,6 +23,8 @@ export type UnpackParts = {
   readonly devices?: DevicePolicy | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: { bytes: number }) => void) | undefined
+  /** Called with each entry and the digest of its content, which is taken only for that. */
+  readonly onEntry?: ((entry: Entry) => void) | undefined
 }
 
 /**
@@ -33,7 +35,12 @@ export type UnpackParts = {
 export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: UnpackParts): Promise<void> {
   parts.signal?.throwIfAborted()
   await requireGnuTar()
-  const reader = new TarReader(parts.devices === "refuse" ? { entry: refuseDevice } : {}, { contents: "skip" })
+  const { onEntry } = parts
+  const entry = (one: Entry): void => {
+    if (parts.devices === "refuse") refuseDevice(one)
+    onEntry?.(one)
+  }
+  const reader = new TarReader({ entry }, { contents: onEntry === undefined ? "skip" : "digest" })
   const tar = startExtract(parts.target)
   const gone = new AbortController()
   // Tar may end before it has read all: EPIPE then says less than its own complaint.

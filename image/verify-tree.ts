@@ -2,24 +2,15 @@
  * Compares a tree with the index of an image, through the same capture that made the index: what differs is told, and
  * what can't be read fails.
  */
-import { bytesOf, printable, type ByteString } from "./byte-string.ts"
+import { printable } from "./byte-string.ts"
 import { captureTree } from "./capture.ts"
-import { comparePaths, type Entry, type Xattr } from "./entry.ts"
+import { comparePaths, type Entry } from "./entry.ts"
+import type { LeftOut } from "./left-out.ts"
 import { LOST_AND_FOUND } from "./target.ts"
-import { octalMode, type TreeIndex } from "./tree-index.ts"
+import { compareEntries, type ChangeKind } from "./tree-diff.ts"
+import type { TreeIndex } from "./tree-index.ts"
 
-export type DifferenceKind =
-  | "missing"
-  | "extra"
-  | "kind"
-  | "content"
-  | "mode"
-  | "owner"
-  | "mtime"
-  | "xattr"
-  /** The text of a symlink, or what a hard link is a name of. */
-  | "link"
-  | "device"
+export type DifferenceKind = "missing" | "extra" | ChangeKind
 
 export type Difference = {
   /** For people: control characters and bytes that are no UTF-8 as `\xNN`. */
@@ -53,23 +44,29 @@ const SHOWN_MAX = 200
 export async function verifyTree(parts: {
   readonly directory: string
   readonly index: TreeIndex
+  /** Not read. */
+  readonly leftOut?: LeftOut
+  /** What is no difference here. */
+  readonly passOver?: (entry: Entry, what: DifferenceKind) => boolean
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
 }): Promise<Verification> {
   const differences: Difference[] = []
   let differenceCount = 0
-  const differ = (path: ByteString, what: DifferenceKind, expected: string, found: string): void => {
+  const differ = (entry: Entry, what: DifferenceKind, expected: string, found: string): void => {
+    if (parts.leftOut?.has(entry.path) === true || parts.passOver?.(entry, what) === true) return
     differenceCount += 1
     if (differences.length >= DIFFERENCES_MAX) return
-    differences.push({ path: printable(path), what, expected: expected.slice(0, SHOWN_MAX), found: found.slice(0, SHOWN_MAX) })
+    differences.push({ path: printable(entry.path), what, expected: expected.slice(0, SHOWN_MAX), found: found.slice(0, SHOWN_MAX) })
   }
   const wanted = parts.index.entries()
   let next = wanted.next()
-  const missing = (entry: Entry): void => differ(entry.path, "missing", entry.kind, "nothing")
+  const missing = (entry: Entry): void => differ(entry, "missing", entry.kind, "nothing")
   let progressAt = { bytes: 0, entries: 0 }
   let found = 0
   const summary = await captureTree({
     directory: parts.directory,
+    leftOut: parts.leftOut?.paths ?? [],
     signal: parts.signal,
     onEntry(entry) {
       while (next.done !== true && comparePaths(next.value.path, entry.path) < 0) {
@@ -77,10 +74,10 @@ export async function verifyTree(parts: {
         next = wanted.next()
       }
       if (next.done !== true && next.value.path === entry.path) {
-        compareEntries(next.value, entry, differ)
+        compareEntries(next.value, entry, (what, expected, is) => differ(entry, what, expected, is))
         next = wanted.next()
       } else if (entry.path === LOST_AND_FOUND || entry.path.startsWith(`${LOST_AND_FOUND}/`)) return
-      else differ(entry.path, "extra", "nothing", entry.kind)
+      else differ(entry, "extra", "nothing", entry.kind)
       found += 1
     },
     onProgress({ fileBytes, entryCount }) {
@@ -92,49 +89,4 @@ export async function verifyTree(parts: {
   for (; next.done !== true; next = wanted.next()) missing(next.value)
   parts.onProgress?.({ bytes: summary.fileBytes, totalBytes: parts.index.fileBytes, entries: summary.entryCount })
   return { entries: found, differences, differenceCount }
-}
-
-type Differ = (path: ByteString, what: DifferenceKind, expected: string, found: string) => void
-
-function compareEntries(expected: Entry, found: Entry, differ: Differ): void {
-  const { path } = expected
-  if (expected.kind !== found.kind) {
-    differ(path, "kind", expected.kind, found.kind)
-    return
-  }
-  if (expected.kind === "file" && found.kind === "file") {
-    if (expected.size !== found.size) differ(path, "content", `${expected.size} bytes`, `${found.size} bytes`)
-    else if (expected.sha256 !== found.sha256 || expected.zeroBlocks !== found.zeroBlocks)
-      differ(path, "content", `SHA-256 ${expected.sha256}`, `SHA-256 ${found.sha256}`)
-  }
-  if ("target" in expected && "target" in found && expected.target !== found.target)
-    differ(path, "link", printable(expected.target), printable(found.target))
-  if ("major" in expected && "major" in found && (expected.major !== found.major || expected.minor !== found.minor))
-    differ(path, "device", `${expected.major}:${expected.minor}`, `${found.major}:${found.minor}`)
-  if (expected.mode !== found.mode) differ(path, "mode", octalMode(expected.mode), octalMode(found.mode))
-  if (expected.uid !== found.uid || expected.gid !== found.gid)
-    differ(path, "owner", `${expected.uid}:${expected.gid}`, `${found.uid}:${found.gid}`)
-  if (expected.mtimeNs !== found.mtimeNs) differ(path, "mtime", shownTime(expected.mtimeNs), shownTime(found.mtimeNs))
-  compareXattrs(path, expected.xattrs, found.xattrs, differ)
-}
-
-function compareXattrs(path: ByteString, expected: readonly Xattr[], found: readonly Xattr[], differ: Differ): void {
-  if (expected.length === 0 && found.length === 0) return
-  const left = new Map(expected)
-  const right = new Map(found)
-  for (const name of new Set([...left.keys(), ...right.keys()])) {
-    if (left.get(name) === right.get(name)) continue
-    differ(path, "xattr", shownXattr(name, left.get(name)), shownXattr(name, right.get(name)))
-  }
-}
-
-function shownXattr(name: ByteString, value: ByteString | undefined): string {
-  return value === undefined ? `no ${printable(name)}` : `${printable(name)}=0x${bytesOf(value).subarray(0, 64).toString("hex")}`
-}
-
-/** Seconds since the epoch with nine decimals. */
-function shownTime(mtimeNs: bigint): string {
-  const sign = mtimeNs < 0n ? "-" : ""
-  const size = mtimeNs < 0n ? -mtimeNs : mtimeNs
-  return `${sign}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, "0")}`
 }

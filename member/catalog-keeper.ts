@@ -146,7 +146,7 @@ export class CatalogKeeper {
     })
   }
 
-  /** A server takes what people signed. @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, SIGNATURES_MISSING, IMAGE_EXISTS, KEY_MISSING */
+  /** A server takes what people signed. @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, SIGNATURES_MISSING, IMAGE_EXISTS, TAG_EXISTS, KEY_MISSING */
   async apply(change: Change, from: string | null): Promise<void> {
     const online = this.#parts.online()
     if (online === null) throw new GridError("KEY_MISSING", "only a server with the site's online keys takes changes")

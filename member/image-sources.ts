@@ -2,7 +2,7 @@
 import { resolveImage, type Catalog, type ResolveOptions } from "#trust/catalog.ts"
 import { refOf, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
-import { formatImageRef, imageName, type ImageName, type ImageQuery } from "#core/identifiers.ts"
+import { formatImageRef, imageName, type ImageName, type ImageQuery, type QueriedName } from "#core/identifiers.ts"
 import type { FederatedCatalogs } from "./federated-catalogs.ts"
 
 export type ImageSources = {
@@ -13,13 +13,28 @@ export type ImageSources = {
 
 /** A manifest and the catalog that it is signed in. */
 export type FoundImage = { readonly catalog: Catalog; readonly manifest: Manifest }
+export type NamedImage = FoundImage & {
+  /** The tag by which it was asked for; null where a version was named, or the newest is meant. */
+  readonly tag: string | null
+}
 
 /**
- * A name that begins with the own site's, or that of a site with which there is an agreement, is of that site: no image of the own site is published
- * under such a name (`requireOwnName`).
+ * Behind the colon may stand a tag.
  * @throws {GridError} IMAGE_UNKNOWN, SITE_UNKNOWN; IMAGE_RETIRED, unless those are to be shown
  */
-export function findImage({ own, federated }: ImageSources, { name, version }: ImageQuery, options: ResolveOptions = {}): FoundImage {
+export function findImage(sources: ImageSources, query: ImageQuery, options: ResolveOptions = {}): NamedImage {
+  const { catalog, name } = findCatalog(sources, query.name)
+  const { version } = query
+  const manifest = resolveImage(catalog, { name, version }, options)
+  return { catalog, manifest, tag: version === null || version === manifest.version ? null : version }
+}
+
+/**
+ * The catalog that a name leads to, and the name that the image has there. A name that begins with the own site's, or that of a site with which there is
+ * an agreement, is of that site: no image of the own site is published under such a name (`requireOwnName`).
+ * @throws {GridError} IMAGE_UNKNOWN for a name that is not shared, SITE_UNKNOWN
+ */
+export function findCatalog({ own, federated }: ImageSources, name: QueriedName): { readonly catalog: Catalog; readonly name: ImageName } {
   const slash = name.indexOf("/")
   const first = name.slice(0, Math.max(slash, 0))
   const isOther = federated.sites().some(({ agreement }) => agreement.site === first)
@@ -27,7 +42,7 @@ export function findImage({ own, federated }: ImageSources, { name, version }: I
   const inSite = isOther || first === own.site.site ? name.slice(slash + 1) : name
   if (isOther && !federated.mayHave(first, inSite, own.site.site))
     throw new GridError("IMAGE_UNKNOWN", `${name}; ${first} shares no image of this name with ${own.site.site} ('imagegrid federate list')`)
-  return { catalog, manifest: resolveImage(catalog, { name: imageName(inSite), version }, options) }
+  return { catalog, name: imageName(inSite) }
 }
 
 /** `NAME:VERSION`, with the site before it where that is not the own one. */

@@ -44,6 +44,8 @@ export type MemberOptions = {
   readonly dht?: Address
   /** For all layers together; null, or left out: as fast as it goes. */
   readonly uploadBytesPerSecondLimit?: number | null
+  /** For all members of the site together, to other sites; the same. */
+  readonly wanBytesPerSecondLimit?: number | null
   /** `api-only`: neither DHT, swarm nor layers are opened, and the home need not be locked; enough for commands that ask and show. */
   readonly network?: "full" | "api-only"
 }
@@ -114,7 +116,7 @@ export class Member {
     const api = new ApiClient(admission)
     const directory = await ServerDirectory.open(home, admission)
     await using opening = new AsyncDisposableStack()
-    const limit = options.uploadBytesPerSecondLimit
+    const { uploadBytesPerSecondLimit, wanBytesPerSecondLimit } = options
     let opened: Omit<Network, "watch"> | null = null
     if (options.network !== "api-only") {
       const state = await home.readState(DHT_STATE_FILE, DHT_STATE_BYTES_MAX)
@@ -137,7 +139,8 @@ export class Member {
           },
           {
             listen: options.swarm ?? home.listen.swarm,
-            ...(typeof limit === "number" ? { uploadBytesPerSecondLimit: limit } : {}),
+            ...(typeof uploadBytesPerSecondLimit === "number" ? { uploadBytesPerSecondLimit } : {}),
+            ...(typeof wanBytesPerSecondLimit === "number" ? { wanBytesPerSecondLimit } : {}),
           },
         ),
         (open) => open.close(),

@@ -7,16 +7,19 @@ import { join } from "node:path"
 import { newImageIdentity } from "#crypto/age.ts"
 import { readCertificate } from "#crypto/certificate.ts"
 import { sealGrant } from "#crypto/grant.ts"
-import { sealImage, type SealedLayer } from "#image/seal-image.ts"
+import type { Catalog } from "#trust/catalog.ts"
 import { requirementsOf, isComplete } from "#trust/change.ts"
 import type { CatalogFiles } from "#trust/catalog-file.ts"
 import { publisherFor, signPublication } from "#trust/publication.ts"
 import { outlived } from "#trust/retention.ts"
+import { requireNoTag } from "#trust/tags.ts"
 import { address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
-import { refOf, type Grants, type Layer, type Manifest } from "#core/documents.ts"
+import { readManifest, refOf, type Grants, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
+import type { FullPolicy } from "#core/versions.ts"
+import { pathMatcher } from "#image/path-patterns.ts"
 import { FederatedCatalogs } from "#member/federated-catalogs.ts"
 import type { Home } from "#member/home.ts"
 import { requireOwnName } from "#member/image-sources.ts"
@@ -24,11 +27,13 @@ import type { Log } from "#member/log.ts"
 import { Member } from "#member/member.ts"
 import { lockHome } from "#store/home-lock.ts"
 import { LayerStore } from "#store/layer-store.ts"
+import { noAttachments, sealAttachments, type AttachmentSources } from "./attachments.ts"
 import { granteeOf } from "./grantees.ts"
 import type { KeyRing } from "./key-ring.ts"
 import { unlessOvertaken, type MadeChange } from "./make-change.ts"
 import { currentCatalog, submitChange } from "./own-server.ts"
 import { auditLayer } from "./proof.ts"
+import { openParent, sealVersion, type SealedVersion } from "./seal-version.ts"
 
 const COPIES_POLL_MS = 500
 
@@ -47,18 +52,29 @@ export type PublishOptions = {
   /** Those that may open it, one of the own site at least: `GROUP`, or `SITE/GROUP`. */
   readonly groups: readonly string[]
   readonly pieceBytes?: number
+  /** An earlier version of the image, from which a delta is made. */
+  readonly from?: ImageRef
+  readonly full?: FullPolicy
+  readonly reread?: boolean
+  /** Whether copies of the files are kept, for the patches of the next version. */
+  readonly keepFiles?: boolean
+  readonly attachments?: AttachmentSources
+  /** Whether overrides, boot payload, scripts and excluded paths are those of `from`, where they are not given anew. */
+  readonly inherit?: boolean
+  /** Paths that clients' updates never touch. */
+  readonly exclude?: readonly string[]
 }
 
 export type Published = MadeChange & {
   readonly manifest: Manifest
   /** Versions that go out of use with it, by the site's rules. */
   readonly retired: readonly string[]
-}
+} & Pick<SealedVersion, "read" | "delta">
 
 /**
  * Where the publisher's threshold asks for more signatures than the keys at hand give, the layers are in the store, and the change waits for
  * the other holders.
- * @throws {GridError} IMAGE_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
+ * @throws {GridError} IMAGE_EXISTS, TAG_EXISTS, GROUP_UNKNOWN, KEY_MISSING, KEY_LOCKED, SOURCE_MISSING, CAPTURE_FAILED, DISK_FULL
  */
 export async function publishImage(parts: PublishParts, options: PublishOptions): Promise<Published> {
   const { home, clock, signal } = parts
@@ -67,30 +83,33 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
   using _ = lockHome(home.path("publishing"))
   const before = await currentCatalog(parts)
   if (before.images.has(formatImageRef(ref))) throw new GridError("IMAGE_EXISTS", `${formatImageRef(ref)}; choose another version`)
+  requireNoTag(before, ref)
   // Asked before anything is sealed: who may not sign this name learns it now, and whoever must type a passphrase types it now.
   const seedsFor = async (files: CatalogFiles) => parts.keys.seeds(publisherFor(files, parts.keys.keyIds, ref).keyids)
   await seedsFor(before.files)
   const federated = await FederatedCatalogs.open({ ...parts, own: () => before })
   requireOwnName({ own: before, federated }, ref.name)
   for (const group of options.groups) await granteeOf(parts, before, group)
+  for (const { appliesTo } of options.attachments?.overrides ?? [])
+    if ("group" in appliesTo) await granteeOf(parts, before, appliesTo.group)
+  pathMatcher(options.exclude ?? [])
 
   const { identity, recipient } = await newImageIdentity()
   const workDirectory = await mkdtemp(join(home.path("publishing"), "work-"))
   try {
-    const sealed = await sealImage({
-      directory: options.directory,
+    await using layers = await LayerStore.open(home.path("layers"))
+    const sealing = { home, layers, random: parts.random, signal, onProgress: parts.onProgress }
+    const parent = options.from === undefined ? null : await openParent(sealing, before, options.from)
+    if (parent !== null) requireGranted(before, parent.manifest, options.groups)
+    const { directory, pieceBytes = null, full = "auto", reread = false } = options
+    const version = await sealVersion(sealing, { directory, ref, workDirectory, identity, recipient, pieceBytes, parent, full, reread })
+    const attachments = await sealAttachments(sealing, options.attachments ?? noAttachments, {
       workDirectory,
       recipient,
-      signal,
-      ...(options.pieceBytes !== undefined && { pieceBytes: options.pieceBytes }),
-      ...(parts.onProgress && { onProgress: parts.onProgress }),
+      entries: version.entries,
+      parent: options.inherit === false ? null : parent,
     })
-    const layers = await LayerStore.open(home.path("layers"))
-    try {
-      for (const layer of [sealed.full, sealed.index]) await layers.adopt(layer.torrent, layer.path)
-    } finally {
-      await layers.close()
-    }
+    for (const layer of [...version.sealed, ...attachments.sealed]) await layers.adopt(layer.torrent, layer.path)
     const manifest: Manifest = {
       format: "imagegrid-manifest-1",
       site: home.site,
@@ -98,13 +117,29 @@ export async function publishImage(parts: PublishParts, options: PublishOptions)
       version: ref.version,
       publishedAtMs: clock.nowMs(),
       recipient,
-      entryCount: sealed.entryCount,
-      layers: [describe("full", sealed.full), describe("index", sealed.index)],
+      ...version.described,
+      layers: [...version.described.layers, ...attachments.layers],
+      exclude: [...new Set([...(options.inherit === false ? [] : (parent?.manifest.exclude ?? [])), ...(options.exclude ?? [])])],
     }
-    return await unlessOvertaken(() => sign(parts, { manifest, identity, groups: options.groups, seedsFor }))
+    readManifest(manifest)
+    const made = await unlessOvertaken(() => sign(parts, { manifest, identity, groups: options.groups, seedsFor }))
+    await version.remember(options.keepFiles ?? true)
+    return { ...made, read: version.read, delta: version.delta }
   } finally {
     await rm(workDirectory, { recursive: true, force: true })
   }
+}
+
+/** Who may open a version may open all that it was made from: nobody is to get that without having been granted it. @throws {GridError} GRANT_MISSING */
+function requireGranted(catalog: Catalog, parent: Manifest, groups: readonly string[]): void {
+  const name = formatImageRef(refOf(parent))
+  const granted = new Set(catalog.grants.get(name)?.grants.map(({ group }) => group))
+  const others = groups.filter((group) => !granted.has(group))
+  if (others.length > 0)
+    throw new GridError(
+      "GRANT_MISSING",
+      `${others.join(", ")} may not open ${name}, and who opens what is made from it can; grant it first ('imagegrid grant ${name} --group ${others[0] ?? ""}'), or publish without --from`,
+    )
 }
 
 type Signing = {
@@ -116,7 +151,7 @@ type Signing = {
 }
 
 /** Signs the version into the catalog of now. */
-async function sign(parts: PublishParts, { manifest, identity, groups, seedsFor }: Signing): Promise<Published> {
+async function sign(parts: PublishParts, { manifest, identity, groups, seedsFor }: Signing): Promise<Omit<Published, "read" | "delta">> {
   const { home, clock, random } = parts
   const ref = refOf(manifest)
   // Sealing takes a while: a group may have a newer key by now.
@@ -176,17 +211,5 @@ export async function waitForCopies(
     }
   } finally {
     await member.close()
-  }
-}
-
-function describe(kind: Layer["kind"], layer: SealedLayer): Layer {
-  return {
-    kind,
-    infohash: layer.torrent.infohash,
-    pieceBytes: layer.torrent.pieceBytes,
-    sealedBytes: layer.sealedBytes,
-    sealedSha256: layer.sealedSha256,
-    contentBytes: layer.contentBytes,
-    contentSha256: layer.contentSha256,
   }
 }

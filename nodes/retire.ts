@@ -1,16 +1,27 @@
 /** Takes versions of images out of use, and back, and keeps rules from doing so. What is out of use no server keeps and no client deploys. */
-import type { Grants } from "#core/documents.ts"
+import { refOf, type Grants } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
 import { namePattern } from "#core/name-patterns.ts"
+import { resolveImage, type Catalog } from "#trust/catalog.ts"
+import { tagsNaming } from "#trust/tags.ts"
 import { changeGrants, type GrantChange } from "./grants.ts"
 import { makeChange, type MadeChange, type MakeChangeParts } from "./make-change.ts"
 import { currentCatalog } from "./own-server.ts"
 
-/** Null when they are so already. @throws {GridError} IMAGE_UNKNOWN, KEY_MISSING; as makeChange */
+/** Null when they are so already. @throws {GridError} IMAGE_TAGGED while a tag names one of them; IMAGE_UNKNOWN, KEY_MISSING; as makeChange */
 export function retireImages(parts: MakeChangeParts, refs: readonly ImageRef[]): Promise<GrantChange | null> {
   const atMs = parts.clock.nowMs()
-  return changeEach(parts, refs, (grants) => (grants.retiredAtMs === null ? { ...grants, retiredAtMs: atMs } : null))
+  return changeEach(parts, refs, (grants, catalog) => {
+    if (grants.retiredAtMs !== null) return null
+    const [tag] = tagsNaming(catalog, grants)
+    if (tag !== undefined)
+      throw new GridError(
+        "IMAGE_TAGGED",
+        `${formatImageRef(refOf(grants))} is what the tag ${tag} names; move it first with 'imagegrid tag ${grants.name}:${tag} VERSION', or take it away with 'imagegrid untag ${grants.name}:${tag}'`,
+      )
+    return { ...grants, retiredAtMs: atMs }
+  })
 }
 
 /** Brings versions back into use. Servers whose copies are gone fetch them from whoever has them still, if anybody has. As `retireImages`. */
@@ -39,14 +50,12 @@ export function setRetention(parts: MakeChangeParts, names: readonly string[], k
 async function changeEach(
   parts: MakeChangeParts,
   refs: readonly ImageRef[],
-  change: (grants: Grants) => Grants | null,
+  change: (grants: Grants, catalog: Catalog) => Grants | null,
 ): Promise<GrantChange | null> {
   const catalog = await currentCatalog(parts)
   const changed = refs.flatMap((ref) => {
-    const grants = catalog.grants.get(formatImageRef(ref))
-    if (grants === undefined)
-      throw new GridError("IMAGE_UNKNOWN", `${formatImageRef(ref)}; 'imagegrid images --all' lists those that there are`)
-    return change(grants) ?? []
+    const grants = catalog.grants.get(formatImageRef(refOf(resolveImage(catalog, ref, { retired: "show" }))))
+    return grants === undefined ? [] : (change(grants, catalog) ?? [])
   })
   return changeGrants(parts, catalog, changed)
 }

@@ -35,6 +35,8 @@ export type ServerParts = {
 export type ServerOptions = {
   /** For all images together; null: as fast as it goes. */
   readonly uploadBytesPerSecondLimit?: number | null
+  /** For all members of the site together, to other sites; null: as fast as it goes. */
+  readonly wanBytesPerSecondLimit?: number | null
   /** Most that all layers together may take; null: as much as the disk has. */
   readonly quotaBytes?: number | null
 }
@@ -83,13 +85,7 @@ export class ImageServer implements AsyncDisposable {
             "A CHANGE THAT WAS TAKEN HERE IS GONE: another server took one at the same moment; make it again",
           )
     }
-    const member = stack.adopt(
-      await Member.start(
-        { home, clock, log: logger, recordChange },
-        { uploadBytesPerSecondLimit: options.uploadBytesPerSecondLimit ?? null },
-      ),
-      (open) => open.close(),
-    )
+    const member = stack.adopt(await Member.start({ home, clock, log: logger, recordChange }, options), (open) => open.close())
     const state = stack.adopt(new ServerState(home.path("state.sqlite")), (open) => open.close())
     const issuer =
       home.role === "mirror"

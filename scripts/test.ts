@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { globSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { availableParallelism, tmpdir } from "node:os"
 import { join } from "node:path"
 import { describeLeaks, leaksIn, registeredSecrets, SECRETS_VARIABLE } from "../test/system/secrets.ts"
 
@@ -15,7 +15,9 @@ const files = named.length > 0 ? named : globSync("test/**/*.test.ts", { cwd: ro
 const secretsDirectory = mkdtempSync(join(tmpdir(), "imagegrid-secrets-"))
 try {
   const colors = process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}
-  const runner = spawn(process.execPath, ["--test", "--test-timeout=300000", ...files], {
+  // Tests wait for programs and timers more than they compute: the runner's own choice leaves a core without work.
+  const concurrency = `--test-concurrency=${Math.max(2, availableParallelism())}`
+  const runner = spawn(process.execPath, ["--test", concurrency, "--test-timeout=300000", ...files], {
     cwd: root,
     stdio: ["inherit", "pipe", "pipe"],
     env: { ...process.env, ...colors, [SECRETS_VARIABLE]: secretsDirectory },

@@ -7,8 +7,9 @@ import { GridError } from "#core/errors.ts"
 import type { PeerRole } from "./core/events.ts"
 
 export interface SwarmAdmission {
-  /** The own one. */
+  /** The own ones. */
   readonly site: string
+  readonly role: MemberRole
   tlsServerOptions(): TlsOptions
   tlsClientOptions(): ConnectionOptions
   /**

@@ -1,16 +1,18 @@
-/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9), peer exchange (BEP 11), pieces forgotten (BEP 54) and news, between values and bytes. */
+/** Messages of the extension protocol (BEP 10): its handshake, metadata (BEP 9), peer exchange (BEP 11), pieces forgotten (BEP 54) and news of catalogs, between values and bytes. */
 import bencode from "bencode"
 import type { Address } from "#core/address.ts"
-import { GridError } from "#core/errors.ts"
 import { infohash, type Infohash } from "#core/identifiers.ts"
 import { readBencoded, type Bencoded } from "#core/strict-bencode.ts"
+import type { Whereabouts } from "./core/events.ts"
+import { addressAt, ADDRESS_BYTES, compact, dictionary, refuse, wholeNumber } from "./extension-values.ts"
 
 /** The numbers under which we take extended messages (BEP 10 `m`). */
 export const EXTENDED_HANDSHAKE = 0
 export const PEER_EXCHANGE = 1
 export const METADATA = 2
 export const NEWS = 3
-export const DONT_HAVE = 4
+export const SITE = 4
+export const DONT_HAVE = 5
 
 /** Bytes of one part of the metadata (BEP 9). */
 export const METADATA_PART_BYTES = 16 * 1024
@@ -18,11 +20,12 @@ export const METADATA_PART_BYTES = 16 * 1024
 /** A numbered torrent that a member tells its peers of; what it means is the business of the swarm's owner. */
 export type News = { readonly seq: number; readonly infohash: Infohash }
 
-/** What the other end takes: `peerExchange`, `metadata`, `news` and `dontHave` are the numbers to send under, null where it takes none. */
+/** What the other end takes: `peerExchange`, `metadata`, `news`, `site` and `dontHave` are the numbers to send under, null where it takes none. */
 export type Introduction = {
   readonly peerExchange: number | null
   readonly metadata: number | null
   readonly news: number | null
+  readonly site: number | null
   readonly dontHave: number | null
   readonly metadataBytes: number | null
   /** Where it listens (BEP 10 `p`). */
@@ -41,7 +44,7 @@ export function encodeIntroduction(own: {
 }): Buffer {
   return Buffer.from(
     bencode.encode({
-      m: { ig_catalog: NEWS, lt_donthave: DONT_HAVE, ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
+      m: { ig_catalog: NEWS, ig_site: SITE, lt_donthave: DONT_HAVE, ut_metadata: METADATA, ut_pex: PEER_EXCHANGE },
       ...(own.metadataBytes === null ? {} : { metadata_size: own.metadataBytes }),
       p: own.listenPort,
       reqq: own.requestQueueLimit,
@@ -59,6 +62,7 @@ export function decodeIntroduction(payload: Buffer): Introduction {
     peerExchange: wholeNumber(ids.get("ut_pex"), 1, 255),
     metadata: wholeNumber(ids.get("ut_metadata"), 1, 255),
     news: wholeNumber(ids.get("ig_catalog"), 1, 255),
+    site: wholeNumber(ids.get("ig_site"), 1, 255),
     dontHave: wholeNumber(ids.get("lt_donthave"), 1, 255),
     metadataBytes: wholeNumber(fields.get("metadata_size"), 1, Number.MAX_SAFE_INTEGER),
     listenPort: wholeNumber(fields.get("p"), 1, 65_535),
@@ -92,12 +96,25 @@ export function decodeMetadataMessage(payload: Buffer): MetadataMessage | null {
   return { type: "data", part, totalBytes, bytes }
 }
 
-const IPV4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/
+/** Bits of `added.f` beyond those of BEP 11: the peer is of the receiver's own site, of another. */
+const OF_YOUR_SITE = 0x80
+const OF_ANOTHER_SITE = 0x40
 
-export function encodePeerExchange(added: readonly Address[], dropped: readonly Address[]): Buffer {
-  const addedCompact = Buffer.concat(added.map(compact))
+/** Addresses by where they are, as the receiver sees it. */
+export type ExchangedPeers = { readonly [where in Whereabouts]: readonly Address[] }
+
+export function encodePeerExchange(near: readonly Address[], far: readonly Address[], dropped: readonly Address[]): Buffer {
+  const nearBytes = Buffer.concat(near.map(compact))
+  const farBytes = Buffer.concat(far.map(compact))
   return Buffer.from(
-    bencode.encode({ added: addedCompact, "added.f": Buffer.alloc(addedCompact.length / 6), dropped: Buffer.concat(dropped.map(compact)) }),
+    bencode.encode({
+      added: Buffer.concat([nearBytes, farBytes]),
+      "added.f": Buffer.concat([
+        Buffer.alloc(nearBytes.length / ADDRESS_BYTES, OF_YOUR_SITE),
+        Buffer.alloc(farBytes.length / ADDRESS_BYTES, OF_ANOTHER_SITE),
+      ]),
+      dropped: Buffer.concat(dropped.map(compact)),
+    }),
   )
 }
 
@@ -105,15 +122,20 @@ export function encodePeerExchange(added: readonly Address[], dropped: readonly 
  * The addresses added; those dropped are of no use to us.
  * @throws {GridError} PEER_MISBEHAVED
  */
-export function decodePeerExchange(payload: Buffer): Address[] {
-  const added = dictionary(readBencoded(payload).value).get("added") ?? Buffer.alloc(0)
-  if (!Buffer.isBuffer(added) || added.length % 6 !== 0) refuse("peer exchange out of form")
-  const addresses: Address[] = []
-  for (let at = 0; at < added.length; at += 6) {
-    const port = added.readUInt16BE(at + 4)
-    if (port > 0) addresses.push({ host: added.subarray(at, at + 4).join("."), port })
+export function decodePeerExchange(payload: Buffer): ExchangedPeers {
+  const fields = dictionary(readBencoded(payload).value)
+  const added = fields.get("added") ?? Buffer.alloc(0)
+  if (!Buffer.isBuffer(added) || added.length % ADDRESS_BYTES !== 0) refuse("peer exchange out of form")
+  const flags = fields.get("added.f") ?? Buffer.alloc(added.length / ADDRESS_BYTES)
+  if (!Buffer.isBuffer(flags) || flags.length * ADDRESS_BYTES !== added.length)
+    refuse("peer exchange with flags for other peers than it adds")
+  const peers = { near: [] as Address[], far: [] as Address[], unknown: [] as Address[] }
+  for (const [index, flag] of flags.entries()) {
+    const address = addressAt(added, index * ADDRESS_BYTES)
+    const where = (flag & OF_YOUR_SITE) !== 0 ? "near" : (flag & OF_ANOTHER_SITE) !== 0 ? "far" : "unknown"
+    if (address !== null) peers[where].push(address)
   }
-  return addresses
+  return peers
 }
 
 export function encodeNews(news: News): Buffer {
@@ -141,26 +163,4 @@ export function encodeDontHave(piece: number): Buffer {
 export function decodeDontHave(payload: Buffer): number {
   if (payload.length !== 4) refuse(`word of a forgotten piece in ${payload.length} bytes`)
   return payload.readUInt32BE()
-}
-
-/** IPv4 alone has a compact form here; other addresses are left out. */
-function compact(address: Address): Buffer {
-  const parts = IPV4.exec(address.host)
-  if (parts === null) return Buffer.alloc(0)
-  const bytes = Buffer.from([...parts.slice(1).map(Number), 0, 0])
-  bytes.writeUInt16BE(address.port, 4)
-  return bytes
-}
-
-function dictionary(value: Bencoded): ReadonlyMap<string, Bencoded> {
-  if (!(value instanceof Map)) refuse("expected a dictionary")
-  return value as ReadonlyMap<string, Bencoded>
-}
-
-function wholeNumber(value: Bencoded | undefined, lowest: number, highest: number): number | null {
-  return typeof value === "number" && value >= lowest && value <= highest ? value : null
-}
-
-function refuse(detail: string): never {
-  throw new GridError("PEER_MISBEHAVED", detail)
 }

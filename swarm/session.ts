@@ -15,6 +15,7 @@ import type { BlockSpan } from "./core/messages.ts"
 import type { Random } from "./core/random.ts"
 import { WindowedRate } from "./core/rate.ts"
 import { TorrentCore } from "./core/torrent-core.ts"
+import type { WanBudget } from "./core/wan-budget.ts"
 import {
   decodeDontHave,
   decodeIntroduction,
@@ -29,6 +30,7 @@ import {
   METADATA,
   NEWS,
   PEER_EXCHANGE,
+  SITE,
   type Introduction,
   type News,
 } from "./extensions.ts"
@@ -37,6 +39,7 @@ import type { SwarmLog } from "./log.ts"
 import { MetadataService } from "./metadata-service.ts"
 import { NewsAllowance } from "./news-allowance.ts"
 import { PieceAssembly } from "./piece-assembly.ts"
+import { decodeSiteNews, encodeSiteNews } from "./site-news.ts"
 import type { UploadFrame, UploadFrames } from "./upload-frames.ts"
 import type { UploadLimit } from "./upload-limit.ts"
 import type { BlockSlices, WireMessage } from "./wire.ts"
@@ -46,6 +49,10 @@ export type SessionParts = {
   readonly memberId: string
   /** The own one. */
   readonly site: string
+  /** This member is a server or a mirror. */
+  readonly server: boolean
+  /** What it may send to other sites, all torrents together. */
+  readonly wan: WanBudget
   readonly listenPort: number
   readonly random: Random
   readonly log: SwarmLog
@@ -79,6 +86,8 @@ export type SessionStatistics = {
   readonly uploadedBytes: number
   readonly fromServersBytes: number
   readonly fromClientsBytes: number
+  /** Of servers and clients of other sites, in these. */
+  readonly fromOtherSitesBytes: number
   /** Blocks that came and were not needed. */
   readonly duplicateBytes: number
   readonly corruptPieces: number
@@ -129,8 +138,9 @@ export class TorrentSession {
     const held = new Bitfield(torrent.pieceCount)
     for (let piece = 0; piece < torrent.pieceCount; piece += 1) if (pieces.has(piece)) held.set(piece)
     const nowMs = parts.nowMs()
+    const own = { key: parts.memberId, server: parts.server, site: parts.site }
     this.#core = new TorrentCore(
-      { shape: torrent, held, random: parts.random, nowMs, window: pieces.window ?? null },
+      { own, wan: parts.wan, shape: torrent, held, random: parts.random, nowMs, window: pieces.window ?? null },
       { peers: parts.maxPeers },
     )
     this.#assembly = new PieceAssembly(torrent)
@@ -235,7 +245,7 @@ export class TorrentSession {
     if (this.#closing.signal.aborted || memberId === this.#parts.memberId || this.#core.isBanned(memberId)) return false
     if (!this.#parts.sharedWith(site)) return false
     const existing = this.#byMember.get(memberId)
-    if (existing === undefined) return dialledBy === "us" || this.#core.hasRoom
+    if (existing === undefined) return dialledBy === "us" || this.#core.hasRoomFor(site)
     const existingBy = existing.connection.dialled === null ? "them" : "us"
     if (existingBy === dialledBy) return dialledBy === "them"
     return this.#parts.memberId < memberId === (dialledBy === "us")
@@ -243,7 +253,7 @@ export class TorrentSession {
 
   /** Takes a connection whose handshakes are done; closes it when it is not wanted. */
   adopt(connection: Connection): boolean {
-    const { memberId, role } = connection.peer
+    const { memberId, role, site } = connection.peer
     if (connection.closed || !this.#parts.admits(connection) || !this.wants(connection.peer, connection.dialled === null ? "them" : "us")) {
       connection.close()
       return false
@@ -260,7 +270,7 @@ export class TorrentSession {
     this.#nextNumber += 1
     this.#links.set(link.number, link)
     this.#byMember.set(memberId, link)
-    this.#dispatch({ kind: "connected", peer: link.number, key: memberId, role, dialled: connection.dialled })
+    this.#dispatch({ kind: "connected", peer: link.number, key: memberId, role, site, dialled: connection.dialled })
     connection.sendExtended(
       EXTENDED_HANDSHAKE,
       encodeIntroduction({
@@ -308,8 +318,8 @@ export class TorrentSession {
 
   #takeExtended(link: Link, id: number, payload: Buffer): void {
     if (id === METADATA) return link.metadata.take(payload, link.introduction?.metadata ?? null)
-    if (id === PEER_EXCHANGE)
-      return this.#dispatch({ kind: "addresses", from: link.number, given: false, addresses: decodePeerExchange(payload) })
+    if (id === PEER_EXCHANGE) return this.#takePeers(link, payload)
+    if (id === SITE) return this.#dispatch({ kind: "site-news", peer: link.number, news: decodeSiteNews(payload) })
     if (id === NEWS) return this.#takeNews(link, payload)
     if (id === DONT_HAVE) return this.#dispatch({ kind: "dont-have", peer: link.number, piece: decodeDontHave(payload) })
     if (id !== EXTENDED_HANDSHAKE) throw new GridError("PEER_MISBEHAVED", `extended message ${id}, which was not offered`)
@@ -326,6 +336,12 @@ export class TorrentSession {
     })
     const news = this.#parts.news()
     if (news !== null) this.#tellNews(link, news)
+  }
+
+  #takePeers(link: Link, payload: Buffer): void {
+    const peers = decodePeerExchange(payload)
+    for (const where of ["near", "far", "unknown"] as const)
+      if (peers[where].length > 0) this.#dispatch({ kind: "addresses", from: link.number, given: false, where, addresses: peers[where] })
   }
 
   #takeNews(link: Link, payload: Buffer): void {
@@ -394,7 +410,13 @@ export class TorrentSession {
       case "exchange-peers": {
         const link = this.#links.get(effect.peer)
         const id = link?.introduction?.peerExchange ?? null
-        if (link !== undefined && id !== null) link.connection.sendExtended(id, encodePeerExchange(effect.added, effect.dropped))
+        if (link !== undefined && id !== null) link.connection.sendExtended(id, encodePeerExchange(effect.near, effect.far, effect.dropped))
+        return
+      }
+      case "tell-site": {
+        const link = this.#links.get(effect.peer)
+        const id = link?.introduction?.site ?? null
+        if (link !== undefined && id !== null) link.connection.sendExtended(id, encodeSiteNews(effect.news))
         return
       }
       case "disconnect": {

@@ -15,6 +15,7 @@ import { Connection } from "./connection.ts"
 import { defaultLimits } from "./core/limits.ts"
 import { seededRandom, type Random } from "./core/random.ts"
 import { TICK_MS } from "./core/torrent-core.ts"
+import { WanBudget } from "./core/wan-budget.ts"
 import { Dialler, HANDSHAKE_TIMEOUT_MS } from "./dialler.ts"
 import type { News } from "./extensions.ts"
 import { silentLog, type SwarmLog } from "./log.ts"
@@ -51,6 +52,8 @@ export type SwarmOptions = {
   readonly listen: Address
   /** For all torrents together; without it, as fast as it goes. */
   readonly uploadBytesPerSecondLimit?: number
+  /** What all members of the own site together may send to other sites; a server tells it to the others. Without it, as fast as it goes, unless a server says otherwise. */
+  readonly wanBytesPerSecondLimit?: number
   readonly maxPeersPerTorrent?: number
 }
 
@@ -84,6 +87,7 @@ export class Swarm {
   readonly #nowMs: () => number
   readonly #frames = new UploadFrames()
   readonly #uploadLimit: UploadLimit | null
+  readonly #wan: WanBudget
   readonly #sessions = new Map<Infohash, TorrentSession>()
   /** By remote address and port, oldest first: all that the plain and the TLS end of one connection have in common. */
   readonly #halfOpen = new Map<string, Socket>()
@@ -107,6 +111,7 @@ export class Swarm {
     this.#nowMs = monotonic(parts.clock)
     this.#dialler = new Dialler(parts.admission, parts.memberId, this.#nowMs)
     this.#uploadLimit = options.uploadBytesPerSecondLimit === undefined ? null : new UploadLimit(options.uploadBytesPerSecondLimit)
+    this.#wan = new WanBudget(options.wanBytesPerSecondLimit ?? null, defaultLimits, this.#nowMs())
     server.on("error", (error) => this.#log.warn({ reason: error.message }, "a connection could not be taken"))
     server.on("connection", (socket) => this.#greet(socket))
     server.on("secureConnection", (socket) => void this.#receive(socket))
@@ -168,6 +173,8 @@ export class Swarm {
     const session = new TorrentSession(torrent, pieces, {
       memberId: this.#parts.memberId,
       site: this.#parts.admission.site,
+      server: this.#parts.admission.role !== "client",
+      wan: this.#wan,
       listenPort: this.address.port,
       random: this.#random,
       log: this.#log,

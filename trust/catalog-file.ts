@@ -16,7 +16,7 @@ export const METADATA_PATH = (role: string): string => `metadata/${role}.json`
 export const TARGET_PREFIX = "targets/"
 
 const PATH_FORM =
-  /^(metadata\/([1-9][0-9]{0,3}\.root|[a-z0-9][a-z0-9-]{0,62})\.json|targets\/(site|(images|grants)(\/[a-z0-9][a-z0-9._-]*){2,5})\.json)$/
+  /^(metadata\/([1-9][0-9]{0,3}\.root|[a-z0-9][a-z0-9-]{0,62})\.json|targets\/(site|(images|grants)(\/[a-z0-9][a-z0-9._-]*){2,5}|tags(\/[a-z0-9][a-z0-9._-]*){1,4})\.json)$/
 const BLOCK_BYTES = 512
 /** POSIX ends an archive with two empty blocks. */
 const END_BYTES = 2 * BLOCK_BYTES

@@ -3,16 +3,7 @@
  * exists only for files whose whole chain of signatures, versions and digests held, from a root that was trusted before.
  */
 import { TrustedMetadataStore } from "tuf-js/dist/store.js"
-import {
-  readGrants,
-  readManifest,
-  readSiteDocument,
-  refOf,
-  targetPath,
-  type Grants,
-  type Manifest,
-  type SiteDocument,
-} from "#core/documents.ts"
+import { readImageDocument, readSiteDocument, refOf, targetPath, type Grants, type Manifest, type SiteDocument } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageName, type ImageRef, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
 import { parseJson } from "#core/schema.ts"
@@ -22,6 +13,7 @@ import { countRoots, fileOf } from "./files.ts"
 import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, validSigners, type Listed, type SignedBody } from "./metadata.ts"
 import { onlineKeysOf } from "./online-roles.ts"
 import { imagesInUse, retiredAtMs } from "./retention.ts"
+import { tagNamed, type SignedTags } from "./tags.ts"
 
 export type Catalog = {
   readonly files: CatalogFiles
@@ -40,6 +32,8 @@ export type Catalog = {
   /** By `NAME:VERSION`. */
   readonly images: ReadonlyMap<string, Manifest>
   readonly grants: ReadonlyMap<string, Grants>
+  /** By image name. */
+  readonly tags: ReadonlyMap<string, SignedTags>
   /** The publisher role that signed each image. */
   readonly publishers: ReadonlyMap<string, string>
 }
@@ -126,6 +120,7 @@ export function openCatalog(
     site: documents.site,
     images: documents.images,
     grants: documents.grants,
+    tags: documents.tags,
     publishers: documents.signedBy,
   }
 }
@@ -147,17 +142,28 @@ export function newestVersion(catalog: Pick<Catalog, "images" | "grants">, name:
 }
 
 /**
- * The manifest of `NAME:VERSION`, or of the newest version where none is named.
- * @throws {GridError} IMAGE_UNKNOWN, with names or versions that are near; IMAGE_RETIRED, unless those are to be shown
+ * The manifest of `NAME:VERSION` or `NAME:TAG`, or of the newest version where none is named. A version goes before a tag of its name.
+ * @throws {GridError} IMAGE_UNKNOWN, with names or versions that are near, and for a tag of a version that is gone; IMAGE_RETIRED, unless those are to be shown
  */
 export function resolveImage(
-  catalog: Pick<Catalog, "images" | "grants" | "site">,
+  catalog: Pick<Catalog, "images" | "grants" | "tags" | "site">,
   query: { readonly name: ImageName; readonly version: ImageVersion | null },
   options: ResolveOptions = {},
 ): Manifest {
   const { name, version } = query
-  const manifest = version === null ? newestVersion(catalog, name) : (catalog.images.get(formatImageRef({ name, version })) ?? null)
   const { site } = catalog.site
+  const named = (one: string): Manifest | null => catalog.images.get(formatImageRef({ name, version: one as ImageVersion })) ?? null
+  let manifest = version === null ? newestVersion(catalog, name) : named(version)
+  const tag = manifest === null && version !== null ? tagNamed(catalog, name, version) : null
+  if (tag !== null) {
+    manifest = named(tag.version)
+    const what = `${name}:${tag.tag} of site ${site} is a tag of version ${tag.version}`
+    const advice = `its publisher moves it with 'imagegrid tag ${name}:${tag.tag} VERSION'`
+    if (manifest === null) throw new GridError("IMAGE_UNKNOWN", `${what}, which is gone with its publisher; ${advice}`)
+    if (options.retired !== "show" && retiredAtMs(catalog, manifest) !== null)
+      throw new GridError("IMAGE_RETIRED", `${what}, which was taken out of use; ${advice}`)
+    return manifest
+  }
   const retired = manifest === null || options.retired === "show" ? null : retiredAtMs(catalog, manifest)
   if (retired !== null)
     throw new GridError(
@@ -168,14 +174,14 @@ export function resolveImage(
   const images = [...catalog.images.values()]
   if (images.length === 0) throw new GridError("IMAGE_UNKNOWN", `${name}; site ${site} has published none yet`)
   const versions = images.filter((image) => image.name === name).sort((a, b) => (isNewer(a, b) ? -1 : 1))
-  if (versions.length > 0)
+  if (versions.length > 0) {
+    const newest = versions.slice(0, NEAR_MAX).map((one) => one.version)
+    const tags = catalog.tags.get(name)?.document.tags.map((one) => one.tag) ?? []
     throw new GridError(
       "IMAGE_UNKNOWN",
-      `${name}:${version}; its newest versions are ${versions
-        .slice(0, NEAR_MAX)
-        .map((one) => one.version)
-        .join(", ")}`,
+      `${version === null ? `${name}, of which no version is in use` : `${name}:${version}`}; its newest versions are ${newest.join(", ")}${tags.length === 0 ? "" : `, and its tags ${tags.slice(0, NEAR_MAX).join(", ")}`}`,
     )
+  }
   const names = [...new Set(images.map((image) => image.name))]
   const near = names
     .map((one) => ({ name: one, distance: distanceOf(one, name) }))
@@ -282,12 +288,20 @@ function requireCurrent({ name, expiresAtMs }: CatalogRole, nowMs: number): void
  * @throws {GridError} CATALOG_EXPIRED
  */
 export function requireCurrentPublisher(catalog: Pick<Catalog, "roles" | "publishers">, image: ImageRef, nowMs: number): void {
-  const name = catalog.publishers.get(formatImageRef(image))
+  requireCurrentRole(catalog, catalog.publishers.get(formatImageRef(image)), formatImageRef(image), nowMs)
+}
+
+/** The same of an image's tags: they may be another publisher's than the version that one of them names. @throws {GridError} CATALOG_EXPIRED */
+export function requireCurrentTagger(catalog: Pick<Catalog, "roles" | "tags">, name: string, nowMs: number): void {
+  requireCurrentRole(catalog, catalog.tags.get(name)?.publisher, `the tags of ${name}`, nowMs)
+}
+
+function requireCurrentRole(catalog: Pick<Catalog, "roles">, name: string | undefined, what: string, nowMs: number): void {
   const role = catalog.roles.find((one) => one.name === name)
   if (role === undefined || nowMs < role.expiresAtMs) return
   throw new GridError(
     "CATALOG_EXPIRED",
-    `${role.name} of ${formatImageRef(image)} expired at ${new Date(role.expiresAtMs).toISOString()}, and this machine's clock says ` +
+    `${role.name} of ${what} expired at ${new Date(role.expiresAtMs).toISOString()}, and this machine's clock says ` +
       `${new Date(nowMs).toISOString()}; set the clock if it is wrong, else its holder signs with 'imagegrid trust propose --role ${role.name} --renew'`,
   )
 }
@@ -321,6 +335,7 @@ function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publ
   const paths = new Set<string>()
   const images = new Map<string, Manifest>()
   const grants = new Map<string, Grants>()
+  const tags = new Map<string, SignedTags>()
   const signedBy = new Map<string, string>()
   const listed = Object.keys(targets.targets)
   const siteFile = targets.targets[targetPath.site]
@@ -339,10 +354,10 @@ function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publ
       // Off-spec: TUF clients ignore a target outside its role's paths; such a file is refused as a whole, so that it is noticed.
       if (!maySign(role, [path])) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
       if (paths.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by two roles`)
-      readDocument(path, document(path, expected), site.site, { images, grants, signedBy, publisher: role.name })
+      readDocument(path, document(path, expected), site.site, { images, grants, tags, signedBy, publisher: role.name })
     }
   }
-  return { paths, site, images, grants, signedBy }
+  return { paths, site, images, grants, tags, signedBy }
 }
 
 function readDocument(
@@ -352,20 +367,19 @@ function readDocument(
   into: {
     readonly images: Map<string, Manifest>
     readonly grants: Map<string, Grants>
+    readonly tags: Map<string, SignedTags>
     readonly signedBy: Map<string, string>
     readonly publisher: string
   },
 ): void {
   try {
-    const isManifest = path.startsWith("images/")
-    const read = isManifest ? readManifest(value) : readGrants(value)
-    const ref = refOf(read)
-    if ((isManifest ? targetPath.manifest(ref) : targetPath.grants(ref)) !== path) throw new Error(`it is of ${formatImageRef(ref)}`)
+    const read = readImageDocument(path, value)
     if (read.site !== site) throw new Error(`it is of site ${read.site}`)
     if (read.format === "imagegrid-manifest-1") {
-      into.images.set(formatImageRef(ref), read)
-      into.signedBy.set(formatImageRef(ref), into.publisher)
-    } else into.grants.set(formatImageRef(ref), read)
+      into.images.set(formatImageRef(refOf(read)), read)
+      into.signedBy.set(formatImageRef(refOf(read)), into.publisher)
+    } else if (read.format === "imagegrid-grants-1") into.grants.set(formatImageRef(refOf(read)), read)
+    else into.tags.set(read.name, { document: read, publisher: into.publisher })
   } catch (cause) {
     throw new GridError("CATALOG_INVALID", `${path}: ${cause instanceof Error ? cause.message : "out of form"}`, { cause })
   }

@@ -3,7 +3,7 @@
  *
  * Signers are those of the file as it now is: where several versions of one file were taken at once, those of the last.
  */
-import { readGrants, type Grant, type Grants, type SiteDocument } from "#core/documents.ts"
+import { readGrants, readTags, type Grant, type Grants, type SiteDocument, type Tag } from "#core/documents.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { samePaths, sameSigners } from "./change.ts"
@@ -187,18 +187,23 @@ function groupEvents(before: SiteDocument, after: SiteDocument): Happening[] {
 
 function publisherEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent[] {
   const { delegations } = targetsOf(after)
-  const left = new Set(imagesIn(before))
+  const left = new Set(pathsIn(before, "images"))
+  const tagsLeft = new Set(pathsIn(before, "tags"))
   const events: ChangeEvent[] = []
   for (const role of delegations.roles) {
     const path = METADATA_PATH(role.name)
     const file = readSigned("publisher", fileOf(after, path), role.name)
     const listed = Object.keys(file.signed.targets)
-    for (const one of listed) left.delete(one)
+    for (const one of listed) {
+      left.delete(one)
+      tagsLeft.delete(one)
+    }
     if (before.get(path)?.equals(fileOf(after, path)) === true) continue
     const changed = listed.flatMap((target) => {
       const old = before.get(TARGET_PREFIX + target)
       if (old?.equals(fileOf(after, TARGET_PREFIX + target)) === true) return []
       if (target.startsWith("grants/")) return grantEvents(target, before, after)
+      if (target.startsWith("tags/")) return tagEvents(target, before, after)
       return old === undefined ? [{ event: "published", what: { image: imageOf(target), publisher: role.name } }] : []
     })
     const isNew = !before.has(path)
@@ -208,7 +213,8 @@ function publisherEvents(before: CatalogFiles, after: CatalogFiles): ChangeEvent
   }
   // A version goes only with its publisher, or with a name that its publisher may sign no longer.
   const withdrawn = [...left].map((path) => ({ event: "withdrawn", what: { image: imageOf(path) } }))
-  return [...events, ...signed(withdrawn, targetsSigners(after))]
+  const untagged = [...tagsLeft].flatMap((path) => tagEvents(path, before, after))
+  return [...events, ...signed([...withdrawn, ...untagged], targetsSigners(after))]
 }
 
 function grantEvents(path: string, old: CatalogFiles, now: CatalogFiles): Happening[] {
@@ -230,6 +236,25 @@ function grantEvents(path: string, old: CatalogFiles, now: CatalogFiles): Happen
   return events
 }
 
+function tagEvents(path: string, old: CatalogFiles, now: CatalogFiles): Happening[] {
+  const [before, after] = [tagsIn(old, path), tagsIn(now, path)]
+  const name = path.replace(/^tags\/(.+)\.json$/, "$1")
+  const former = new Map(before.map((one) => [one.tag, one.version]))
+  const events: Happening[] = []
+  for (const { tag, version } of after) {
+    const was = former.get(tag)
+    former.delete(tag)
+    if (was !== version) events.push({ event: "tagged", what: { image: `${name}:${version}`, tag, ...(was !== undefined && { was }) } })
+  }
+  for (const [tag, version] of former) events.push({ event: "untagged", what: { image: `${name}:${version}`, tag } })
+  return events
+}
+
+function tagsIn(files: CatalogFiles, path: string): readonly Tag[] {
+  const bytes = files.get(TARGET_PREFIX + path)
+  return bytes === undefined ? [] : readTags(parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)).tags
+}
+
 function groupKeyOf({ group, generation }: Grant): string {
   return `${group} ${generation}`
 }
@@ -239,9 +264,9 @@ function grantsIn(files: CatalogFiles, path: string): Grants | null {
   return bytes === undefined ? null : readGrants(parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path))
 }
 
-/** Target paths of all manifests. */
-function imagesIn(files: CatalogFiles): string[] {
-  return [...files.keys()].filter((path) => path.startsWith(`${TARGET_PREFIX}images/`)).map((path) => path.slice(TARGET_PREFIX.length))
+/** Target paths of all documents of a kind. */
+function pathsIn(files: CatalogFiles, kind: "images" | "tags"): string[] {
+  return [...files.keys()].filter((path) => path.startsWith(`${TARGET_PREFIX}${kind}/`)).map((path) => path.slice(TARGET_PREFIX.length))
 }
 
 /** `NAME:VERSION` of a document's path. */

@@ -4,7 +4,7 @@
  * signatures whether it is the site's; and each new document is the one that the new metadata names, so that a signature is over what was read.
  */
 import { Type } from "typebox"
-import { Base64, Label, readGrants, readManifest, refOf, targetPath } from "#core/documents.ts"
+import { Base64, Label, readImageDocument, targetPath } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { parseJson, reader } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
@@ -182,7 +182,7 @@ function requireNext(files: CatalogFiles, change: Change): void {
       if (isSameFile(listed, before?.targets[path])) continue
       if (before?.targets[path] !== undefined && !files.has(TARGET_PREFIX + path)) refuse(`it does not say what ${path} was before`)
       requireDocument(path, listed)
-      requireOwnForm(path, fileOf(change, TARGET_PREFIX + path))
+      readImageDocument(path, parseJson(fileOf(change, TARGET_PREFIX + path), METADATA_BYTES_MAX, "CATALOG_INVALID", path))
     }
   }
   for (const path of change.keys()) if (!expected.has(path)) refuse(`${path} is not part of the change`)
@@ -190,15 +190,6 @@ function requireNext(files: CatalogFiles, change: Change): void {
 
 function requireVersion(role: string, came: number, expected: number): void {
   if (came !== expected) refuse(`it would make ${role} version ${came}, and what it follows is followed by ${expected}; make it again`)
-}
-
-/** @throws {GridError} MANIFEST_INVALID, CATALOG_INVALID */
-function requireOwnForm(path: string, bytes: Buffer): void {
-  const document = parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)
-  const own = path.startsWith("images/")
-    ? targetPath.manifest(refOf(readManifest(document)))
-    : targetPath.grants(refOf(readGrants(document)))
-  if (own !== path) refuse(`the document at ${path} belongs at ${own}`)
 }
 
 type ListedFile = SignedBody<"targets">["targets"][string]

@@ -5,7 +5,7 @@
  *
  * Invariant: nothing of a change counts before `applyChange` has verified all of it against what is trusted.
  */
-import { readGrants, readManifest, refOf, targetPath, type Grants, type Manifest, type SiteDocument } from "#core/documents.ts"
+import { readImageDocument, targetPath, type ImageDocument, type SiteDocument } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
@@ -26,6 +26,7 @@ import {
   validSigners,
   type SignedBody,
 } from "./metadata.ts"
+import { requireOneMeaning } from "./tags.ts"
 import { nextVersion, onlineBodies, onlineKeysOf, signAfterChange, type OnlineSeeds } from "./online-roles.ts"
 
 /** Newly written files by path. Metadata may lack signatures. */
@@ -33,7 +34,7 @@ export type Change = CatalogFiles
 
 export type PublisherEdit = {
   /** Put in, by target path. */
-  readonly documents?: ReadonlyMap<string, Manifest | Grants>
+  readonly documents?: ReadonlyMap<string, ImageDocument>
 }
 
 /** What is to be different. Versions and expiries follow by themselves. */
@@ -160,7 +161,7 @@ export type ChangeParts = {
 /**
  * Takes a change into the repository and signs a new snapshot and timestamp. A change that is in it already changes nothing: `files`
  * itself comes back.
- * @throws {GridError} CATALOG_INVALID; CATALOG_ROLLBACK when another change came between: make it again; IMAGE_EXISTS; SIGNATURES_MISSING;
+ * @throws {GridError} CATALOG_INVALID; CATALOG_ROLLBACK when another change came between: make it again; IMAGE_EXISTS; TAG_EXISTS; SIGNATURES_MISSING;
  * KEY_MISSING
  */
 export function applyChange({ files, change, online, nowMs }: ChangeParts): CatalogFiles {
@@ -206,7 +207,7 @@ export function applyChange({ files, change, online, nowMs }: ChangeParts): Cata
     throw new GridError("KEY_MISSING", "this server does not hold the online keys that the change names; apply it where they were made")
   signAfterChange(after, files, seeds, nowMs)
   // What the change brings is current, as was checked; what it leaves alone may have expired, and has its own change to come back by.
-  openCatalog(after, { trusted: files }, nowMs, { expiry: "ignore" })
+  requireOneMeaning(openCatalog(after, { trusted: files }, nowMs, { expiry: "ignore" }), change)
   return after
 }
 
@@ -272,14 +273,14 @@ function staleChange(role: string, came: string, expected: string): GridError {
 function publisherBody(
   files: CatalogFiles,
   role: Delegation,
-  documents: ReadonlyMap<string, Manifest | Grants>,
+  documents: ReadonlyMap<string, ImageDocument>,
   replaced: boolean,
   nowMs: number,
 ): SignedBody<"publisher"> {
   const before = files.has(METADATA_PATH(role.name)) ? publisherFileOf(files, role.name) : null
   const kept = Object.entries(before?.targets ?? {}).filter(([path]) => maySign(role, [path]))
   const added = [...documents].map(([path, document]) => {
-    requireOwnPath(path, document)
+    readImageDocument(path, document)
     return [path, targetFile(documentBytes(document))] as const
   })
   return {
@@ -291,18 +292,12 @@ function publisherBody(
   }
 }
 
-function requireOwnPath(path: string, document: Manifest | Grants): void {
-  const isManifest = document.format === "imagegrid-manifest-1"
-  const ref = refOf(isManifest ? readManifest(document) : readGrants(document))
-  if ((isManifest ? targetPath.manifest(ref) : targetPath.grants(ref)) !== path)
-    throw new GridError("MANIFEST_INVALID", `a document of ${ref.name}:${ref.version} can't stand at ${path}`)
-}
-
 /** An image without grants opens for nobody, and grants without an image open nothing. */
 function requirePairs(paths: readonly string[]): void {
   const all = new Set(paths)
   for (const path of paths) {
     const [kind, ...rest] = path.split("/")
+    if (kind === "tags") continue
     const other = [kind === "images" ? "grants" : "images", ...rest].join("/")
     if (!all.has(other)) throw new GridError("CATALOG_INVALID", `${path} stands without ${other}`)
   }

@@ -4,7 +4,8 @@
  *
  * Invariant: whatever is different has a line that says so.
  */
-import { readGrants, readManifest, layerOf, type Grant, type SiteDocument } from "#core/documents.ts"
+import { isAttachment, layerOf, readGrants, readManifest, readTags, type Grant, type SiteDocument, type Tag } from "#core/documents.ts"
+import { formatAppliesTo } from "#core/overrides.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { samePaths, sameSigners } from "./change.ts"
@@ -155,7 +156,8 @@ function delegationLines(
     if (after.roles.some((role) => role.name === name)) continue
     lines.push(`${GOES} publisher ${name}`)
     for (const path of Object.keys(publisherFileOf(files, name).targets))
-      if (path.startsWith("images/")) lines.push(`    ${GOES} ${imageOf(path)}, unless another publisher signs it`)
+      if (!path.startsWith("grants/"))
+        lines.push(`    ${GOES} ${documentWords(path)}, unless another publisher signs ${path.startsWith("tags/") ? "them" : "it"}`)
   }
   if (namesKept(after.roles, before.roles) !== namesKept(before.roles, after.roles))
     lines.push(`publishers in another order: ${after.roles.map(({ name }) => name).join(", ")}`)
@@ -188,23 +190,25 @@ function publisherLines(files: CatalogFiles, after: CatalogFiles): string[] {
     for (const [target, { hashes }] of Object.entries(next.targets)) {
       const old = before?.targets[target]
       if (old?.hashes.sha256 === hashes.sha256) continue
-      const isImage = target.startsWith("images/")
-      lines.push(...(isImage ? manifestLines(after, target, old !== undefined) : grantLines(files, after, target)))
+      if (target.startsWith("images/")) lines.push(...manifestLines(after, target, old !== undefined))
+      else lines.push(...(target.startsWith("tags/") ? tagLines : grantLines)(files, after, target))
     }
     for (const target of Object.keys(before?.targets ?? {}))
-      if (next.targets[target] === undefined)
-        lines.push(`${GOES} ${target.startsWith("images/") ? imageOf(target) : `grants of ${imageOf(target)}`}`)
+      if (next.targets[target] === undefined) lines.push(`${GOES} ${documentWords(target)}`)
     return file(`publisher ${name}`, next, before, lines.length > 0 ? lines : [before === null ? "signs no image yet" : ONLY_RENEWED])
   })
 }
 
 function manifestLines(after: CatalogFiles, target: string, replaces: boolean): string[] {
   const manifest = readManifest(documentAt(after, target))
-  const full = layerOf(manifest, "full")
-  const index = layerOf(manifest, "index")
-  const layers = `layers ${shortDigest(full.sealedSha256)} and ${shortDigest(index.sealedSha256)}`
+  const layers = `layers ${manifest.layers.map(({ sealedSha256 }) => shortDigest(sealedSha256)).join(", ")}`
+  const from = manifest.lineage === null ? "" : `, made from ${manifest.lineage.versions.at(-1)?.version ?? ""}`
+  const beside = manifest.layers
+    .filter(({ kind }) => isAttachment(kind))
+    .map(({ kind, appliesTo }) => (appliesTo === undefined ? kind : `an override for ${formatAppliesTo(appliesTo)}`))
+  const attached = beside.length === 0 ? "" : `, with ${beside.join(", ")}`
   return [
-    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${full.contentBytes} bytes, ${layers}, ` +
+    `${replaces ? `${GOES}${COMES}` : COMES} ${imageOf(target)}: ${manifest.entryCount} entries, ${layerOf(manifest, "full").contentBytes} bytes, ${layers}${from}${attached}, ` +
       `made at ${new Date(manifest.publishedAtMs).toISOString()}${replaces ? ", in place of what it was" : ""}`,
   ]
 }
@@ -231,6 +235,26 @@ function grantLines(files: CatalogFiles, after: CatalogFiles, target: string): s
   return lines.length > 0 ? lines : [`grants of ${image}, as they will stand:`, ...grants.map((grant) => `    ${words(grant)}`)]
 }
 
+function tagLines(files: CatalogFiles, after: CatalogFiles, target: string): string[] {
+  const name = nameOfTags(target)
+  const before: readonly Tag[] = files.has(TARGET_PREFIX + target) ? readTags(documentAt(files, target)).tags : []
+  const { tags } = readTags(documentAt(after, target))
+  const former = new Map(before.map((one) => [one.tag, one]))
+  const next = new Set(tags.map(({ tag }) => tag))
+  const lines = tags.flatMap(({ tag, version, movedAtMs }) => {
+    const old = former.get(tag)
+    if (old?.version === version && old.movedAtMs === movedAtMs) return []
+    const was = old === undefined || old.version === version ? "" : ` (was ${old.version})`
+    return [`${COMES} tag ${name}:${tag} names version ${version} from ${new Date(movedAtMs).toISOString()}${was}`]
+  })
+  lines.push(
+    ...before.filter(({ tag }) => !next.has(tag)).map(({ tag, version }) => `${GOES} tag ${name}:${tag}, which named version ${version}`),
+  )
+  return lines.length > 0
+    ? lines
+    : [`tags of ${name}, as they will stand: ${tags.map(({ tag, version }) => `${tag} ${version}`).join(", ") || "none"}`]
+}
+
 function whole({ group, generation, sealed }: Grant): string {
   return `${group} ${generation} ${sealed}`
 }
@@ -254,6 +278,15 @@ function marked(before: readonly string[], after: readonly string[]): { readonly
     ...after.map((word) => ({ mark: before.includes(word) ? STAYS : COMES, word })),
     ...before.filter((word) => !after.includes(word)).map((word) => ({ mark: GOES, word })),
   ]
+}
+
+function documentWords(path: string): string {
+  if (path.startsWith("images/")) return imageOf(path)
+  return path.startsWith("tags/") ? `tags of ${nameOfTags(path)}` : `grants of ${imageOf(path)}`
+}
+
+function nameOfTags(path: string): string {
+  return path.replace(/^tags\/(.+)\.json$/, "$1")
 }
 
 /** `NAME:VERSION` of a document's path. */

@@ -1,5 +1,5 @@
 /** Looking into the files of a repository. Nothing is verified here. */
-import { readSiteDocument, targetPath, type Grants, type Manifest, type SiteDocument } from "#core/documents.ts"
+import { readSiteDocument, targetPath, type ImageDocument, type SiteDocument } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
@@ -47,6 +47,6 @@ export function siteScope(files: CatalogFiles): CatalogFiles {
 }
 
 /** A document as it is signed and stored. */
-export function documentBytes(document: SiteDocument | Manifest | Grants): Buffer {
+export function documentBytes(document: SiteDocument | ImageDocument): Buffer {
   return Buffer.from(`${JSON.stringify(document)}\n`)
 }

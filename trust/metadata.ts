@@ -70,7 +70,7 @@ const TargetsBody = Type.Object(
         keys: record("^[0-9a-f]{64}$", KeyShape),
         roles: Type.Array(
           Type.Object(
-            { ...roleFields, name: Label, terminating: Type.Boolean(), paths: Type.Array(Pattern, { minItems: 1, maxItems: 256 }) },
+            { ...roleFields, name: Label, terminating: Type.Boolean(), paths: Type.Array(Pattern, { minItems: 1, maxItems: 384 }) },
             strict,
           ),
           { maxItems: 256 },

@@ -8,9 +8,12 @@ import { NAME_SEGMENTS_MAX, namePattern } from "#core/name-patterns.ts"
 export function pathsOfPattern(pattern: string): string[] {
   const segments = namePattern(pattern)
   const depths = segments.at(-1) === "*" ? NAME_SEGMENTS_MAX - segments.length + 1 : 1
-  return ["images", "grants"].flatMap((kind) =>
-    Array.from({ length: depths }, (_, deeper) => `${kind}/${pattern}/${"*/".repeat(deeper)}*.json`),
-  )
+  const names = Array.from({ length: depths }, (_, deeper) => pattern + "/*".repeat(deeper))
+  return [
+    ...names.map((name) => `images/${name}/*.json`),
+    ...names.map((name) => `grants/${name}/*.json`),
+    ...names.map((name) => `tags/${name}.json`),
+  ]
 }
 
 /** The patterns that these paths say; a path that no pattern gives stands for itself. */

@@ -1,5 +1,5 @@
 /** A new image version, or new grants of one, as a change of the publisher's file whose names it belongs to. */
-import { readGrants, readManifest, refOf, targetPath, type Grants, type Manifest } from "#core/documents.ts"
+import { readGrants, readManifest, refOf, targetPath, type Grants, type ImageDocument, type Manifest } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageRef } from "#core/identifiers.ts"
 import { TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
@@ -32,7 +32,7 @@ export function signPublication({ files, seeds, manifest, grants, alsoGrants = [
   const role = publisherFor(files, seeds.map(keyIdOfSeed), ref)
   if (files.has(TARGET_PREFIX + targetPath.manifest(ref)))
     throw new GridError("IMAGE_EXISTS", `${formatImageRef(ref)}; publish it under another version`)
-  const documents = new Map<string, Manifest | Grants>([
+  const documents = new Map<string, ImageDocument>([
     [targetPath.manifest(ref), manifest],
     [targetPath.grants(ref), grants],
     ...alsoGrants.map((other): [string, Grants] => [targetPath.grants(refOf(other)), other]),

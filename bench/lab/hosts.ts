@@ -12,6 +12,10 @@ export type LabHost = {
   /** From 1; origins come first. */
   readonly number: number
   readonly role: "origin" | "host"
+  /** As which it is admitted. */
+  readonly member: "server" | "client"
+  /** From 0, where the origins are. */
+  readonly site: number
   readonly fate: Fate
   /** IPv4. */
   readonly host: string
@@ -33,15 +37,28 @@ export function planHosts(scenario: Scenario): LabHost[] {
   const origins = Array.from({ length: scenario.origins }, (_, index): LabHost => {
     const rate = scenario.originBytesPerSecond
     const fate = index < scenario.leave ? "leaving" : "usual"
-    return { number: index + 1, role: "origin", fate, host: addressOf(index + 1), upBytesPerSecond: rate, downBytesPerSecond: rate }
+    const number = index + 1
+    return {
+      number,
+      role: "origin",
+      member: "server",
+      site: 0,
+      fate,
+      host: addressOf(number),
+      upBytesPerSecond: rate,
+      downBytesPerSecond: rate,
+    }
   })
   const hosts = Array.from({ length: scenario.hosts }, (_, index): LabHost => {
     const fate = fates.get(index) ?? "usual"
     const share = fate === "slow" ? SLOW_SHARE : 1
     const number = scenario.origins + index + 1
+    const site = siteOf(index, scenario)
     return {
       number,
       role: "host",
+      member: site > 0 && index - Math.ceil((site * scenario.hosts) / scenario.sites) < scenario.replicas ? "server" : "client",
+      site,
       fate,
       host: addressOf(number),
       upBytesPerSecond: scenario.upBytesPerSecond * share,
@@ -49,6 +66,11 @@ export function planHosts(scenario: Scenario): LabHost[] {
     }
   })
   return [...origins, ...hosts]
+}
+
+/** Hosts that follow one another are at one site. */
+function siteOf(index: number, { sites, hosts }: Scenario): number {
+  return Math.floor((index * sites) / hosts)
 }
 
 /** All hosts of a lab are in 10.77.0.0/16, on a network that nothing else can reach. */

@@ -1,6 +1,6 @@
-/** Bytes over each host's link while a run lasts, from the counters of the bridge's interfaces: one small file read a few times a second. */
+/** Bytes over each host's link, and over each site's to the others, while a run lasts, from the counters of the bridge's interfaces: one small file read a few times a second. */
 import { readFileSync } from "node:fs"
-import { deviceOf } from "./network.ts"
+import { deviceOf, wideAreaDevice } from "./network.ts"
 import type { LabHost } from "./hosts.ts"
 import { machineMs } from "./peer-protocol.ts"
 
@@ -13,18 +13,38 @@ export type LinkSample = {
   readonly atMs: number
   /** In the order of the hosts. */
   readonly links: readonly LinkBytes[]
+  /** Of each site's wide-area link; empty where there is but one site. */
+  readonly sites: readonly LinkBytes[]
 }
 
 /** Reads /proc/net/dev. What a host receives is what the bridge's end of its link transmits. */
 export function parseLinkBytes(text: string, hosts: readonly Pick<LabHost, "number">[]): LinkBytes[] {
-  const byDevice = new Map<string, LinkBytes>()
+  const counters = countersOf(text)
+  return hosts.map((host) => {
+    const { received = 0, transmitted = 0 } = counters.get(deviceOf(host)) ?? {}
+    return { sentBytes: received, receivedBytes: transmitted }
+  })
+}
+
+/** The same of sites: what one sends is what its own end of its wide-area link transmits. */
+export function parseSiteBytes(text: string, sites: readonly number[]): LinkBytes[] {
+  const counters = countersOf(text)
+  return sites.map((site) => {
+    const { received = 0, transmitted = 0 } = counters.get(wideAreaDevice(site)) ?? {}
+    return { sentBytes: transmitted, receivedBytes: received }
+  })
+}
+
+/** By device. */
+function countersOf(text: string): ReadonlyMap<string, { readonly received: number; readonly transmitted: number }> {
+  const byDevice = new Map<string, { readonly received: number; readonly transmitted: number }>()
   for (const line of text.split("\n")) {
     const [device, counters] = line.split(":")
     const fields = counters?.trim().split(/\s+/)
     if (device !== undefined && fields !== undefined && fields.length >= 16)
-      byDevice.set(device.trim(), { sentBytes: Number(fields[0]), receivedBytes: Number(fields[8]) })
+      byDevice.set(device.trim(), { received: Number(fields[0]), transmitted: Number(fields[8]) })
   }
-  return hosts.map((host) => byDevice.get(deviceOf(host)) ?? { sentBytes: 0, receivedBytes: 0 })
+  return byDevice
 }
 
 export class LinkCounters {
@@ -53,6 +73,12 @@ export class LinkCounters {
   }
 
   #sample(): void {
-    this.samples.push({ atMs: machineMs(), links: parseLinkBytes(readFileSync(this.#path, "utf8"), this.#hosts) })
+    const text = readFileSync(this.#path, "utf8")
+    const sites = [...new Set(this.#hosts.map(({ site }) => site))]
+    this.samples.push({
+      atMs: machineMs(),
+      links: parseLinkBytes(text, this.#hosts),
+      sites: sites.length > 1 ? parseSiteBytes(text, sites) : [],
+    })
   }
 }

@@ -1,6 +1,6 @@
 /** The part of a run that is timed: all peers are told to start, and some meet their fate midway, until every host that can have the file has it. */
 import { setTimeout as pause } from "node:timers/promises"
-import type { Fate } from "./hosts.ts"
+import type { Fate, LabHost } from "./hosts.ts"
 import { inTime } from "./in-time.ts"
 import type { LinkCounters } from "./link-counters.ts"
 import { busyShare, cpuTime } from "./machine.ts"
@@ -18,7 +18,12 @@ export type Measured = {
   readonly machineBusy: number
 }
 
-export type MeasureOptions = { readonly midwayMs: number; readonly limitMs: number; readonly signal: AbortSignal }
+export type MeasureOptions = {
+  /** Of each host: when it meets its fate. */
+  readonly midwayMs: (host: LabHost) => number
+  readonly limitMs: number
+  readonly signal: AbortSignal
+}
 
 const DOOMED: ReadonlySet<Fate> = new Set<Fate>(["killed", "leaving"])
 
@@ -60,7 +65,7 @@ export async function measure(peers: readonly PeerProcess[], counters: LinkCount
 async function playFates(
   peers: readonly PeerProcess[],
   startedAtMs: Map<PeerProcess, number>,
-  midwayMs: number,
+  midwayMs: MeasureOptions["midwayMs"],
   signal: AbortSignal,
 ): Promise<void> {
   const start = (some: readonly PeerProcess[]) => {
@@ -70,11 +75,18 @@ async function playFates(
     }
   }
   start(peers.filter(({ host }) => host.fate !== "late"))
-  try {
-    await pause(midwayMs, undefined, { signal })
-  } catch {
-    return
+  const fated = Map.groupBy(
+    peers.filter(({ host }) => host.fate === "late" || DOOMED.has(host.fate)),
+    ({ host }) => midwayMs(host),
+  )
+  const meet = async ([atMs, some]: [number, readonly PeerProcess[]]) => {
+    try {
+      await pause(atMs, undefined, { signal })
+    } catch {
+      return
+    }
+    start(some.filter(({ host }) => host.fate === "late"))
+    await Promise.all(some.filter(({ host }) => DOOMED.has(host.fate)).map((peer) => peer.kill()))
   }
-  start(peers.filter(({ host }) => host.fate === "late"))
-  await Promise.all(peers.filter(({ host }) => DOOMED.has(host.fate)).map((peer) => peer.kill()))
+  await Promise.all([...fated].map(meet))
 }

@@ -1,6 +1,7 @@
 /**
  * The network of one run: a namespace that holds a bridge, and one for each host, joined to it by a link that is shaped in both directions: what a host
- * sends on its own side, what it receives on the bridge's. Nothing outside can reach it, and it is gone after `close`.
+ * sends on its own side, what it receives on the bridge's. Where there are several sites each has a bridge of its own, joined to one between them by a link that is
+ * shaped in the same way. Nothing outside can reach it, and it is gone after `close`.
  */
 import { availableParallelism } from "node:os"
 import { atATime } from "./at-a-time.ts"
@@ -18,6 +19,8 @@ export type NetworkOptions = {
   readonly delayMs: number
   /** Share of packets, 0 to 1. */
   readonly loss: number
+  /** Of each site's link to the others, per direction; without it, and with null, as fast as need be. */
+  readonly wideAreaBytesPerSecond?: number | null
 }
 
 export class LabNetwork {
@@ -39,11 +42,10 @@ export class LabNetwork {
         names.map((name) => `netns add ${name}`),
       )
       await batch("ip", bridge, bridgeLines(hosts, options, pid))
-      await batch(
-        "tc",
-        bridge,
-        hosts.map((host) => shapingLine(deviceOf(host), host.downBytesPerSecond)),
-      )
+      await batch("tc", bridge, [
+        ...hosts.map((host) => shapingLine(deviceOf(host), host.downBytesPerSecond)),
+        ...wideAreaShaping(hosts, options),
+      ])
       await run("nsenter", [...network.enterBridge(), "sh", "-c", BRIDGE_PASSES_BY_FIREWALL])
       if (options.loss > 0) await network.#lose(hosts, options.loss)
       await atATime(2 * availableParallelism(), hosts, async (host) => await configureHost(host, hosts, options, pid))
@@ -122,12 +124,45 @@ const SEGMENTS_TRAVEL_TOGETHER = "echo 8 > /proc/sys/net/ipv4/tcp_min_tso_segs"
 /** `gso_max_segs 1`: what queues and travels are frames of 1,500 bytes, and not the kernel's large segments. */
 function bridgeLines(hosts: readonly LabHost[], { offload }: NetworkOptions, pid: number): string[] {
   const segments = offload ? "" : "gso_max_segs 1"
+  const sites = sitesOf(hosts)
   const links = hosts.flatMap((host) => [
     `link add ${deviceOf(host)} ${segments} type veth peer name eth0 address ${macOf(host)} ${segments} netns ${hostNamespace(pid, host.number)}`,
-    `link set ${deviceOf(host)} master bridge up`,
+    `link set ${deviceOf(host)} master ${bridgeOf(host.site)} up`,
+  ])
+  const between = sites.flatMap((site) => [
+    `link add ${wideAreaDevice(site)} ${segments} type veth peer name ${BETWEEN}${site} ${segments}`,
+    `link set ${wideAreaDevice(site)} master ${bridgeOf(site)} up`,
+    `link set ${BETWEEN}${site} master ${BETWEEN} up`,
   ])
   const sink = [`link add ${SINK} type veth peer name ${SINK}-end`, `link set ${SINK} up`, `link set ${SINK}-end up`]
-  return ["link add bridge type bridge stp_state 0 mcast_snooping 0", "link set bridge up", ...sink, ...links]
+  const bridges = [...sites.map(bridgeOf), ...(sites.length > 1 ? [BETWEEN] : [])].flatMap((bridge) => [
+    `link add ${bridge} type bridge stp_state 0 mcast_snooping 0`,
+    `link set ${bridge} up`,
+  ])
+  return [...bridges, ...sink, ...links, ...(sites.length > 1 ? between : [])]
+}
+
+/** The bridge between those of the sites; with a site's number, its end of the link to that site. */
+const BETWEEN = "between"
+
+function sitesOf(hosts: readonly LabHost[]): number[] {
+  return [...new Set(hosts.map(({ site }) => site))]
+}
+
+function bridgeOf(site: number): string {
+  return `bridge${site}`
+}
+
+/** The end of a site's wide-area link at the site's own bridge: it transmits what the site sends to others. */
+export function wideAreaDevice(site: number): string {
+  return `wan${site}`
+}
+
+/** Both ends of each site's wide-area link. */
+function wideAreaShaping(hosts: readonly LabHost[], { wideAreaBytesPerSecond = null }: NetworkOptions): string[] {
+  const sites = sitesOf(hosts)
+  if (sites.length < 2 || wideAreaBytesPerSecond === null) return []
+  return sites.flatMap((site) => [wideAreaDevice(site), `${BETWEEN}${site}`]).map((device) => shapingLine(device, wideAreaBytesPerSecond))
 }
 
 /** A locally administered address. */

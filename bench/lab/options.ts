@@ -53,6 +53,9 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
     },
   })
   if (values.help) return null
+  if (values["kill-gateways"] !== "0") throw new RangeError("--kill-gateways is the simulator's: the lab does not see who fetches what")
+  if (values["wan-delay"] !== "0ms")
+    throw new RangeError("--wan-delay is the simulator's: between the lab's sites bytes wait in queues alone")
   const [hosts, ...more] = values.sweep === undefined ? [values.hosts] : values.sweep.split(",")
   const scenarioOf = (hostCount = values.hosts) => readScenario({ ...values, hosts: hostCount })
   const transports = values.transport.split(",")

@@ -9,6 +9,10 @@ import type { Address } from "#core/address.ts"
 /** What a peer is told on its command line, as JSON. */
 export type PeerTask = {
   readonly role: "origin" | "host"
+  readonly member: "server" | "client"
+  /** Number of its site, and how many there are. */
+  readonly site: number
+  readonly siteCount: number
   readonly number: number
   readonly listen: Address
   readonly origins: readonly Address[]
@@ -19,6 +23,8 @@ export type PeerTask = {
   /** Where the peer keeps the file, or finds it. */
   readonly directory: string
   readonly window: boolean
+  /** What servers are told that their site may send to others; null: nothing. */
+  readonly wideAreaBudgetBytesPerSecond: number | null
 }
 
 export const START = "start"

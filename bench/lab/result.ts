@@ -1,11 +1,13 @@
 /** What came out of one run, and the figures made of it. */
-import { idealSeconds, type Scenario } from "../scenario.ts"
+import { idealSeconds, idealSecondsAt, type Scenario } from "../scenario.ts"
 import type { Fate } from "./hosts.ts"
+import type { LinkBytes } from "./link-counters.ts"
 import type { PeerReport } from "./peer-protocol.ts"
 
 export type HostResult = {
   readonly number: number
   readonly role: "origin" | "host"
+  readonly site: number
   readonly fate: Fate
   /** From the start of the run to its own start. */
   readonly startedAtSeconds: number
@@ -38,6 +40,8 @@ export type RunResult = {
   /** The same just before the start: other work than the run's. */
   readonly machineBusyBefore: number
   readonly hosts: readonly HostResult[]
+  /** Over each site's link to the others, frames with headers; empty where there is but one site. */
+  readonly sites: readonly LinkBytes[]
   readonly rates: RateSamples
 }
 
@@ -80,6 +84,16 @@ export function usualHosts(result: RunResult): HostResult[] {
 
 export function hostsOf(result: RunResult, fate: Fate): HostResult[] {
   return result.hosts.filter((host) => host.role === "host" && host.fate === fate)
+}
+
+/** Of the hosts of one site with this fate, by the site's own ideal; null where none finished. */
+export function siteRatios(
+  { hosts, scenario }: { readonly hosts: readonly Pick<HostResult, "role" | "site" | "fate" | "seconds">[]; readonly scenario: Scenario },
+  site: number,
+  fate: Fate,
+): Figures["seconds"] {
+  const some = hosts.filter((host) => host.role === "host" && host.fate === fate && host.site === site)
+  return spread(some.flatMap(({ seconds }) => (seconds === null ? [] : seconds / idealSecondsAt(scenario, site))))
 }
 
 /** First, median and last; null for none. */

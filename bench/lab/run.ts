@@ -7,12 +7,12 @@ import { once } from "node:events"
 import { mkdir, mkdtemp, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
-import { idealSeconds, type Scenario } from "../scenario.ts"
+import { idealSecondsAt, type Scenario } from "../scenario.ts"
 import { atATime } from "./at-a-time.ts"
 import { sha256Of } from "./content.ts"
 import { planHosts, type LabHost } from "./hosts.ts"
 import { within } from "./in-time.ts"
-import { LinkCounters } from "./link-counters.ts"
+import { LinkCounters, type LinkBytes } from "./link-counters.ts"
 import { busyShare, cpuTime } from "./machine.ts"
 import { measure, type Measured } from "./measure.ts"
 import { LabNetwork, type NetworkOptions } from "./network.ts"
@@ -57,7 +57,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   const directory = ending.adopt(await mkdtemp(join(parts.directory, `${transport.name}-`)), (path) =>
     rm(path, { recursive: true, force: true }),
   )
-  const network = ending.use(await LabNetwork.create(hosts, { ...options, delayMs: scenario.delayMs, loss: scenario.loss }))
+  const network = ending.use(await LabNetwork.create(hosts, { ...options, ...scenario }))
   const counters = new LinkCounters(await holdBridge(network, ending), hosts)
   const peers: PeerProcess[] = []
   ending.defer(async () => void (await Promise.all(peers.map((peer) => peer.kill()))))
@@ -72,6 +72,9 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
     const command = transport.command(
       {
         role: host.role,
+        member: host.member,
+        site: host.site,
+        siteCount: scenario.sites,
         number: host.number,
         listen: { host: host.host, port: LAB_PORT },
         origins: listeners.slice(0, scenario.origins),
@@ -79,6 +82,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
         infoPath: content.infoPath,
         directory: own,
         window: scenario.window,
+        wideAreaBudgetBytesPerSecond: scenario.wideAreaBudgetBytesPerSecond,
       },
       scenario,
     )
@@ -89,9 +93,10 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   peers.sort((a, b) => a.host.number - b.host.number)
 
   const machineBusyBefore = await comeToRest(options.restSeconds * 1_000, signal)
-  const idealMs = idealSeconds(scenario) * 1_000
-  const limitMs = options.limitSeconds === null ? 10_000 + idealMs * transport.limitRatio(scenario) : options.limitSeconds * 1_000
-  const measured = await measure(peers, counters, { midwayMs: idealMs / 2, limitMs, signal })
+  const idealMs = (site: number) => idealSecondsAt(scenario, site) * 1_000
+  const longestMs = idealMs(scenario.sites - 1)
+  const limitMs = options.limitSeconds === null ? 10_000 + longestMs * transport.limitRatio(scenario) : options.limitSeconds * 1_000
+  const measured = await measure(peers, counters, { midwayMs: ({ site }) => idealMs(site) / 2, limitMs, signal })
   const reports = await stopAll(peers, signal)
   await requireSameBytes(content.sha256, reports, signal)
   return {
@@ -102,8 +107,17 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
     machineBusy: measured.machineBusy,
     machineBusyBefore,
     hosts: peers.map((peer, index) => hostResult(peer, index, measured, counters, reports)),
+    sites: sitesOf(counters),
     rates: rateSamples(counters.samples),
   }
+}
+
+function sitesOf({ samples }: LinkCounters): LinkBytes[] {
+  const first = samples[0]?.sites ?? []
+  return (samples.at(-1)?.sites ?? []).map(({ sentBytes, receivedBytes }, index) => ({
+    sentBytes: sentBytes - (first[index]?.sentBytes ?? 0),
+    receivedBytes: receivedBytes - (first[index]?.receivedBytes ?? 0),
+  }))
 }
 
 function hostResult(
@@ -113,13 +127,14 @@ function hostResult(
   { samples }: LinkCounters,
   reports: ReadonlyMap<PeerProcess, PeerReport>,
 ): HostResult {
-  const { number, role, fate } = peer.host
+  const { number, role, site, fate } = peer.host
   const ownStartMs = startedAtMs.get(peer) ?? startMs
   const doneMs = doneAtMs.get(peer)
   const [first, last] = [samples[0]?.links[index], samples.at(-1)?.links[index]]
   return {
     number,
     role,
+    site,
     fate,
     startedAtSeconds: (ownStartMs - startMs) / 1_000,
     seconds: doneMs === undefined ? null : (doneMs - ownStartMs) / 1_000,

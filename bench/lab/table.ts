@@ -1,6 +1,6 @@
 /** Results as text for a terminal. */
 import type { Figures, RunResult } from "./result.ts"
-import { DISTURBED_SHARE, figuresOf, finishedSeconds, hostsOf, spread } from "./result.ts"
+import { DISTURBED_SHARE, figuresOf, finishedSeconds, hostsOf, siteRatios, spread } from "./result.ts"
 import { idealSeconds } from "../scenario.ts"
 
 type Column = { readonly title: string; readonly cell: (result: RunResult, figures: Figures) => string }
@@ -47,7 +47,7 @@ export function resultTable(results: readonly RunResult[]): string {
 /** Times of hosts with a fate of their own, runs that did not end, and what a mark means. */
 function remarks(result: RunResult): string[] {
   const { transport } = result
-  const lines: string[] = []
+  const lines = result.sites.map((_, site) => siteRemark(result, site))
   for (const fate of ["slow", "late"] as const) {
     const hosts = hostsOf(result, fate)
     const times = spread(finishedSeconds(hosts))
@@ -69,4 +69,13 @@ function remarks(result: RunResult): string[] {
   if (figuresOf(result).originCopiesFrom === "wire")
     lines.push(`  * ${transport}: from what the origins' links carried, less 66 bytes a frame`)
   return lines
+}
+
+/** Copies are of the file, by bytes on the wire. */
+function siteRemark(result: RunResult, site: number): string {
+  const copies = (bytes = 0) => (bytes / result.scenario.contentBytes).toFixed(3)
+  const ratio = (fate: "usual" | "late") => siteRatios(result, site, fate)?.last.toFixed(3) ?? "none"
+  const late = hostsOf(result, "late").some((host) => host.site === site) ? `, late ${ratio("late")}` : ""
+  const { sentBytes, receivedBytes } = result.sites[site] ?? {}
+  return `  ${result.transport}, site ${site + 1}: ratio ${ratio("usual")}${late}; received ${copies(receivedBytes)} copies, sent ${copies(sentBytes)}`
 }

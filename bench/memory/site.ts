@@ -111,6 +111,8 @@ async function publish(home: Home, torrents: readonly Torrent[]): Promise<void> 
       publishedAtMs: nowMs,
       recipient,
       entryCount: 1,
+      exclude: [],
+      lineage: null,
       layers: torrents.slice(2 * image, 2 * image + 2).map((torrent, at) => describe(torrent, kinds[at] ?? "full")),
     }
     const grant = sealGrant({ site: home.site, ref, group, imageIdentity: identity, random: randomBytes })

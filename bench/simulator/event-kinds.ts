@@ -30,4 +30,8 @@ export const kinds = {
   call: 13,
   /** Nothing: everyone is looked at. */
   audit: 14,
+  /** Twice the number of a site with room in the port of its wide-area uplink; one more: of its downlink. */
+  wideAreaOpened: 15,
+  /** Crossing from one site to another that comes to its next port. */
+  crossing: 16,
 } as const

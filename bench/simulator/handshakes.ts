@@ -98,6 +98,6 @@ export class Handshakes {
 export function verdictOf(from: VirtualHost, to: VirtualHost): "connect" | "instead" | "refuse" {
   if (from === to || from.core.isBanned(to.name) || to.core.isBanned(from.name)) return "refuse"
   const existing = from.links.get(to.index)
-  if (existing === undefined) return to.core.hasRoom ? "connect" : "refuse"
+  if (existing === undefined) return to.core.hasRoomFor(from.site.name) ? "connect" : "refuse"
   return !existing.dialled && from.index < to.index ? "instead" : "refuse"
 }

@@ -23,6 +23,8 @@ export class HostBooks {
   knownPeers = 0
   /** Payload that came over connections that stood. */
   deliveredBytes = 0
+  /** Of those, from other sites. */
+  crossedBytes = 0
   /** Payload whose upload was reported to the core. */
   uploadedBytes = 0
 

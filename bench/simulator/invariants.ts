@@ -5,6 +5,8 @@ import type { LinkEnd, VirtualHost } from "./virtual-host.ts"
 
 /** Time in which nothing went over a connection that owes an answer: far more than any queue or processor of the model takes. */
 const SILENCE_MAX_MS = 5_000
+/** The same, where the other end may have to wait for its site's budget. */
+const BUDGET_SILENCE_MAX_MS = 60_000
 
 /** Names the host, the time and the seed: with them, the run can be repeated. */
 export class InvariantViolation extends Error {
@@ -36,30 +38,32 @@ export function wrongNow(host: VirtualHost, cutting: Cutting): string | null {
 /** A request that nobody will answer: its connection stands, and has been empty in both directions ever since. null when there is none. */
 export function lostRequest(host: VirtualHost, nowMs: number): string | null {
   for (const end of host.links.values()) {
-    if (end.unanswered === 0 || end.other.host.frozen || !isSilent(end, nowMs) || !isSilent(end.other, nowMs)) continue
+    if (end.unanswered === 0 || end.other.host.frozen) continue
+    const { site } = end.other.host
+    const silenceMaxMs = site.budgeted && site !== host.site ? BUDGET_SILENCE_MAX_MS : SILENCE_MAX_MS
+    if (!isSilent(end, nowMs, silenceMaxMs) || !isSilent(end.other, nowMs, silenceMaxMs)) continue
     for (const [block, askedAtMs] of end.asked ?? [])
-      if (nowMs - askedAtMs > SILENCE_MAX_MS)
+      if (nowMs - askedAtMs > silenceMaxMs)
         return `the request of block ${block} to ${end.other.host.name} is unanswered after ${(nowMs - askedAtMs).toFixed(0)} ms`
   }
   return null
 }
 
-function isSilent(end: LinkEnd, nowMs: number): boolean {
+function isSilent(end: LinkEnd, nowMs: number, silenceMaxMs: number): boolean {
   return (
-    end.queue.length === 0 &&
-    end.arriving.length === 0 &&
-    end.writtenBytes === end.arrivedBytes &&
-    nowMs - end.lastArrivalMs > SILENCE_MAX_MS
+    end.queue.length === 0 && end.arriving.length === 0 && end.writtenBytes === end.arrivedBytes && nowMs - end.lastArrivalMs > silenceMaxMs
   )
 }
 
 /** What is wrong with a host when all is over; null when nothing is. */
 export function wrongAtEnd(host: VirtualHost, cutting: Cutting): string | null {
   const { books, core } = host
-  const { downloadedBytes, duplicateBytes, fromServersBytes, fromClientsBytes, uploadedBytes } = core.statistics
+  const { downloadedBytes, duplicateBytes, fromServersBytes, fromClientsBytes, fromOtherSitesBytes, uploadedBytes } = core.statistics
   const { contentBytes } = cutting.shape
   if (fromServersBytes + fromClientsBytes !== downloadedBytes)
     return `${fromServersBytes} bytes from servers and ${fromClientsBytes} from clients are not the ${downloadedBytes} downloaded`
+  if (fromOtherSitesBytes !== books.crossedBytes)
+    return `${fromOtherSitesBytes} bytes said to be from other sites, but ${books.crossedBytes} are`
   if (downloadedBytes !== books.deliveredBytes) return `${downloadedBytes} bytes downloaded, but ${books.deliveredBytes} were delivered`
   if (downloadedBytes - duplicateBytes !== books.everKeptBytes)
     return `${downloadedBytes} bytes downloaded less ${duplicateBytes} duplicate are not the ${books.everKeptBytes} kept`
@@ -74,6 +78,6 @@ export function wrongAtEnd(host: VirtualHost, cutting: Cutting): string | null {
 /** Requests without an answer on connections that stand. */
 export function unansweredOf(ends: readonly LinkEnd[]): number {
   let count = 0
-  for (const end of ends) if (end.open && !end.other.host.frozen) count += end.unanswered
+  for (const end of ends) if (end.open && !end.host.frozen && !end.other.host.frozen) count += end.unanswered
   return count
 }

@@ -1,5 +1,7 @@
 /** What links, TCP and TLS cost: every constant of the model, with where it comes from. */
+import type { Address } from "#core/address.ts"
 import { BLOCK_BYTES } from "#core/torrent.ts"
+import type { SiteNews } from "#swarm/core/events.ts"
 import type { ControlMessage } from "#swarm/core/messages.ts"
 import { shapingOf } from "../lab/shaping.ts"
 
@@ -54,6 +56,9 @@ export const networkDefaults = {
   /** BEP 10 handshake, BEP 11 message: what they are without addresses. */
   introductionBytes: 80,
   peerExchangeBytes: 50,
+  /** `ig_site` (docs/protocol.md): the same, and each member that it names. */
+  siteNewsBytes: 25,
+  siteMemberBytes: 32,
 } as const
 
 export type NetworkModel = { readonly [name in keyof typeof networkDefaults]: number }
@@ -68,9 +73,11 @@ export type Extended =
   | { readonly type: "introduction" }
   | {
       readonly type: "peer-exchange"
-      readonly added: readonly { readonly host: string; readonly port: number }[]
+      readonly near: readonly Address[]
+      readonly far: readonly Address[]
       readonly droppedCount: number
     }
+  | { readonly type: "site-news"; readonly news: SiteNews }
 export type SmallMessage = ControlMessage | Extended
 
 export class WireCosts {
@@ -120,7 +127,11 @@ export class WireCosts {
       case "introduction":
         return this.model.introductionBytes
       case "peer-exchange":
-        return this.model.peerExchangeBytes + 7 * message.added.length + 6 * message.droppedCount
+        return this.model.peerExchangeBytes + 7 * (message.near.length + message.far.length) + 6 * message.droppedCount
+      case "site-news":
+        return (
+          this.model.siteNewsBytes + this.model.siteMemberBytes * (message.news.members?.length ?? 0) + 4 * message.news.crossing.length
+        )
       default:
         return 5
     }

@@ -2,7 +2,7 @@
 import { pieceBytesFor, BLOCK_BYTES } from "#core/torrent.ts"
 import { seededRandom } from "#swarm/core/random.ts"
 import { planHosts, type LabHost } from "../lab/hosts.ts"
-import { idealSeconds, type Scenario } from "../scenario.ts"
+import { idealSecondsAt, type Scenario } from "../scenario.ts"
 import { RateRecorder } from "./rate-recorder.ts"
 import type { SimulatedHost, SimulationResult } from "./result.ts"
 import { Trace } from "./trace.ts"
@@ -56,13 +56,16 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
     seed: scenario.seed,
     delayMs: scenario.delayMs,
     loss: scenario.loss,
+    ...(scenario.wideAreaBytesPerSecond === null ? {} : { wideAreaBytesPerSecond: scenario.wideAreaBytesPerSecond }),
+    wideAreaDelayMs: scenario.wideAreaDelayMs,
     checkEvery: scenario.hosts <= CHECKED_HOSTS_MAX ? 1 : CHECK_EVERY,
     ...(trace === null ? {} : { trace }),
   })
   const plans = planHosts(scenario)
   const started = startHosts(swarm, scenario, plans, options.found)
   const recorder = new RateRecorder(swarm, scenario)
-  const limitMs = (options.limitSeconds ?? Math.max(LIMIT_SECONDS_MIN, LIMIT_IDEALS * idealSeconds(scenario))) * 1_000
+  const sent = sentEachSecond(swarm)
+  const limitMs = (options.limitSeconds ?? Math.max(LIMIT_SECONDS_MIN, LIMIT_IDEALS * idealSecondsAt(scenario, scenario.sites - 1))) * 1_000
   const wantedBytes = scenario.hosts * scenario.contentBytes
   let reportAt = startedAt + PROGRESS_MS
   let countdown = PROGRESS_EVENTS
@@ -101,10 +104,33 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
     stepCount: swarm.stepCount,
     smallShare: smallBytes / Math.max(1, wireBytes),
     linksPerHost,
+    sites: swarm.sites.map(({ number, sentBytes, receivedBytes, sentPayloadBytes, receivedPayloadBytes }) => ({
+      number,
+      sentBytes,
+      receivedBytes,
+      sentPayloadBytes,
+      receivedPayloadBytes,
+      sentBytesPerSecond: sent[number] ?? [],
+    })),
     hosts: plans.map((plan) => reportOf(plan, started.hosts.get(plan.number) ?? null)),
     rates,
     digest: trace?.digest() ?? null,
   }
+}
+
+/** By site, filled while the swarm runs. */
+function sentEachSecond(swarm: VirtualSwarm): readonly number[][] {
+  const rows = swarm.sites.map((): number[] => [])
+  const before = swarm.sites.map(() => 0)
+  const sample = () => {
+    for (const { number, sentBytes } of swarm.sites) {
+      rows[number]?.push(Math.round(sentBytes - (before[number] ?? 0)))
+      before[number] = sentBytes
+    }
+    swarm.at(swarm.nowMs + 1_000, sample)
+  }
+  if (swarm.sites.length > 1) swarm.at(swarm.nowMs + 1_000, sample)
+  return rows
 }
 
 /** The clock on the wall is read once in so many events. */
@@ -120,7 +146,12 @@ function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly Lab
   const add = (plan: LabHost) => {
     const host = swarm.add({
       name: `${plan.role} ${plan.number}`,
-      role: plan.role === "origin" ? "server" : "client",
+      role: plan.member,
+      site: plan.site,
+      // Servers are told; from them clients hear it.
+      ...(plan.member === "server" && scenario.wideAreaBudgetBytesPerSecond !== null
+        ? { wanBytesPerSecondLimit: scenario.wideAreaBudgetBytesPerSecond }
+        : {}),
       holds: plan.role === "origin" ? "all" : "nothing",
       upBytesPerSecond: plan.upBytesPerSecond,
       downBytesPerSecond: plan.downBytesPerSecond,
@@ -146,25 +177,36 @@ function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly Lab
   }
   for (const plan of plans) if (plan.fate !== "late") add(plan)
   for (const plan of plans) if (plan.fate !== "late") begin(plan)
-  swarm.at((idealSeconds(scenario) * 1_000) / 2, () => {
-    for (const plan of plans) {
-      const host = started.hosts.get(plan.number)
-      if ((plan.fate === "killed" || plan.fate === "leaving") && host !== undefined) swarm.kill(host)
-      if (plan.fate !== "late") continue
-      begin(plan)
-      started.late -= 1
-    }
-  })
+  for (let site = 0; site < scenario.sites; site += 1)
+    swarm.at((idealSecondsAt(scenario, site) * 1_000) / 2, () => {
+      for (const plan of plans) {
+        if (plan.site !== site) continue
+        const host = started.hosts.get(plan.number)
+        if ((plan.fate === "killed" || plan.fate === "leaving") && host !== undefined) swarm.kill(host)
+        if (plan.fate !== "late") continue
+        begin(plan)
+        started.late -= 1
+      }
+      if (site > 0) for (const host of gateways(swarm, site, scenario.killGateways)) swarm.kill(host)
+    })
   return started
 }
 
+/** Hosts of the site that had most from others. */
+function gateways(swarm: VirtualSwarm, site: number, count: number): VirtualHost[] {
+  const present = swarm.hosts.filter((host) => host.site.number === site && host.wanted && !host.gone)
+  return present.sort((a, b) => b.books.crossedBytes - a.books.crossedBytes).slice(0, count)
+}
+
 function reportOf(plan: LabHost, host: VirtualHost | null): SimulatedHost {
-  const { number, role, fate } = plan
+  const { number, role, site } = plan
   const statistics = host?.core.statistics
   return {
     number,
     role,
-    fate,
+    site,
+    // Who was a gateway is known when it dies.
+    fate: host?.gone === true && plan.fate === "usual" ? "killed" : plan.fate,
     startedAtSeconds: (host?.startedAtMs ?? 0) / 1_000,
     seconds: host === null || host.doneAtMs === null ? null : (host.doneAtMs - host.startedAtMs) / 1_000,
     downloadedBytes: statistics?.downloadedBytes ?? 0,

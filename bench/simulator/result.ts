@@ -6,6 +6,7 @@ import { idealSeconds, type Scenario } from "../scenario.ts"
 export type SimulatedHost = {
   readonly number: number
   readonly role: "origin" | "host"
+  readonly site: number
   readonly fate: Fate
   /** From the start of the run to its own start. */
   readonly startedAtSeconds: number
@@ -24,6 +25,17 @@ export type SimulatedRates = {
   readonly originBytesPerSecond: readonly number[]
   /** Of some hosts, evenly chosen. */
   readonly hosts: readonly { readonly number: number; readonly bytesPerSecond: readonly number[] }[]
+}
+
+/** What went over a site's links to the others, frames and all, and the payload in it. */
+export type SimulatedSite = {
+  readonly number: number
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  readonly sentPayloadBytes: number
+  readonly receivedPayloadBytes: number
+  /** Of all that it sent, in each second. */
+  readonly sentBytesPerSecond: readonly number[]
 }
 
 export type SimulationResult = {
@@ -48,6 +60,7 @@ export type SimulationResult = {
   /** Mean of all hosts and samples. */
   readonly linksPerHost: number
   readonly hosts: readonly SimulatedHost[]
+  readonly sites: readonly SimulatedSite[]
   readonly rates: SimulatedRates
   /** Of the whole trace, where it was asked for. */
   readonly digest: string | null

@@ -1,6 +1,6 @@
 /** Results as text for a terminal. */
-import { spread } from "../lab/result.ts"
-import { finishedSeconds, hostsOf, simulationFigures, type SimulationFigures, type SimulationResult } from "./result.ts"
+import { siteRatios, spread } from "../lab/result.ts"
+import { finishedSeconds, hostsOf, simulationFigures, type SimulatedSite, type SimulationFigures, type SimulationResult } from "./result.ts"
 
 type Column = { readonly title: string; readonly cell: (result: SimulationResult, figures: SimulationFigures) => string }
 
@@ -44,6 +44,7 @@ function remarks(result: SimulationResult): string[] {
   const lines = [
     `  ${scenario.hosts} hosts: ${pieceCount} pieces of ${pieceBytes / 1_024} KiB, blocks of ${blockBytes / 1_024} KiB, seed ${scenario.seed}`,
   ]
+  if (scenario.sites > 1) for (const site of result.sites) lines.push(siteRemark(result, site))
   if (originCopies.length > 1) lines.push(`  copies of each origin: ${originCopies.map((copies) => copies.toFixed(2)).join(" ")}`)
   for (const fate of ["slow", "late"] as const) {
     const hosts = hostsOf(result, fate)
@@ -60,4 +61,33 @@ function remarks(result: SimulationResult): string[] {
   if (result.outcome === "time-limit") lines.push(`  ended after ${result.seconds.toFixed(0)} simulated seconds, before all had the file`)
   if (digest !== null) lines.push(`  trace of ${result.eventCount} events: ${digest}`)
   return lines
+}
+
+/** Copies are of the file, by bytes on the wire, and in brackets by payload alone. */
+function siteRemark(result: SimulationResult, site: SimulatedSite): string {
+  const copies = (bytes: number) => (bytes / result.scenario.contentBytes).toFixed(3)
+  const ratios = (fate: "usual" | "late") => {
+    const of = siteRatios(result, site.number, fate)
+    return of === null ? "none" : `${of.last.toFixed(3)} (median ${of.median.toFixed(3)})`
+  }
+  const late = hostsOf(result, "late").some((host) => host.site === site.number) ? `, late ${ratios("late")}` : ""
+  const { sentBytes, sentPayloadBytes, receivedBytes, receivedPayloadBytes } = site
+  const links = `received ${copies(receivedBytes)} copies (${copies(receivedPayloadBytes)}), sent ${copies(sentBytes)} (${copies(sentPayloadBytes)})`
+  return `  site ${site.number + 1}: ratio ${ratios("usual")}${late}; ${links}${budgetRemark(result, site)}`
+}
+
+/** How a site kept to what its members were told that they may send: shares of it, over all seconds in which they sent at least half of it. */
+function budgetRemark({ scenario }: SimulationResult, site: SimulatedSite): string {
+  const budget = scenario.wideAreaBudgetBytesPerSecond
+  const shares = budget === null ? [] : site.sentBytesPerSecond.map((bytes) => bytes / budget).filter((share) => share >= 0.5)
+  if (shares.length === 0) return ""
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length
+  const sorted = shares.toSorted((a, b) => a - b)
+  const near = shares.filter((share) => share <= 1.1).length / shares.length
+  const texts = [
+    `mean ${mean.toFixed(2)}`,
+    `median ${(sorted[sorted.length >> 1] ?? 0).toFixed(2)}`,
+    `most ${Math.max(...shares).toFixed(2)}`,
+  ]
+  return `; of its budget ${texts.join(", ")}, ${percent(near, 1)} % of ${shares.length} s within 1.1`
 }

@@ -5,6 +5,7 @@ import type { Limits } from "#swarm/core/limits.ts"
 import type { TorrentCore } from "#swarm/core/torrent-core.ts"
 import type { HostBooks } from "./host-books.ts"
 import type { SmallMessage } from "./network-model.ts"
+import type { VirtualSite } from "./virtual-site.ts"
 
 /** Where every host listens. */
 export const HOST_PORT = 7_000
@@ -13,7 +14,7 @@ export const HOST_PORT = 7_000
 export type VirtualBlock = "true" | "false"
 
 /** What a swarm needs of a core. */
-export type HostCore = Pick<TorrentCore<VirtualBlock>, "step" | "census" | "complete" | "held" | "statistics" | "hasRoom" | "isBanned">
+export type HostCore = Pick<TorrentCore<VirtualBlock>, "step" | "census" | "complete" | "held" | "statistics" | "hasRoomFor" | "isBanned">
 
 export type VirtualHostOptions = {
   readonly name: string
@@ -24,6 +25,10 @@ export type VirtualHostOptions = {
   readonly upBytesPerSecond?: number
   readonly downBytesPerSecond?: number
   readonly host?: string
+  /** What it is told that its site may send to others. */
+  readonly wanBytesPerSecondLimit?: number
+  /** Number of its site (0). */
+  readonly site?: number
   readonly limits?: Partial<Limits>
   /** Sends wrong bytes. */
   readonly lies?: boolean
@@ -36,7 +41,7 @@ export type EndState =
   /** Has its place among those that take turns. */
   | "in-line"
   | "sending"
-  /** The port in front of the receiver is full. */
+  /** A port on the way to the receiver is full. */
   | "port-full"
   /** As much is on its way as TCP lets be. */
   | "window-full"
@@ -45,6 +50,10 @@ export type EndState =
 export class LinkEnd {
   readonly number: number
   readonly host: VirtualHost
+  /** Bounded queues that a block passes on its way, in order; set when the connection is made. */
+  ports: readonly Port[] = []
+  /** Of those, how many it has waited for and has room in. */
+  admitted = 0
   /** Its host dialled. */
   readonly dialled: boolean
   other: LinkEnd = this
@@ -59,8 +68,6 @@ export class LinkEnd {
   queueAt = 0
   state: EndState = "idle"
   next: LinkEnd | null = null
-  /** It waited for room in the receiver's port, and has it. */
-  admitted = false
   /** What travels is not overtaken by what was written after it. */
   lastArrivalMs = 0
   readonly arriving: SmallMessage[][] = []
@@ -78,6 +85,8 @@ export class LinkEnd {
   windowBytes: number
   onTheWayBytes = 0
   readonly acks: number[] = []
+  /** It is to send when the next acknowledgement comes, and it is not known yet when that is. */
+  awaitsAck = false
 
   /** Requests that this end's host sent and that were not answered. */
   unanswered = 0
@@ -113,7 +122,8 @@ export class Uplink {
   }
 }
 
-export class Downlink {
+/** What stands in front of a link: its bytes go through at the link's rate, and few wait. A host receives through one, a site sends and receives through one. */
+export class Port {
   readonly msPerByte: number
   /** Time that a full port queue takes to empty. */
   readonly queueMs: number
@@ -125,10 +135,13 @@ export class Downlink {
   last: LinkEnd | null = null
   lineLength = 0
   wakes = false
+  /** The event that tells of room. */
+  readonly opened: { readonly kind: number; readonly number: number }
 
-  constructor(bytesPerSecond: number, queueMs: number) {
+  constructor(bytesPerSecond: number, queueMs: number, opened: { readonly kind: number; readonly number: number }) {
     this.msPerByte = 1_000 / bytesPerSecond
     this.queueMs = queueMs
+    this.opened = opened
   }
 }
 
@@ -140,8 +153,9 @@ export class VirtualHost {
   readonly core: HostCore
   /** Has not everything from the start. */
   readonly wanted: boolean
+  readonly site: VirtualSite
   readonly up: Uplink
-  readonly down: Downlink
+  readonly down: Port
   readonly books: HostBooks
   lies: boolean
   /** By the other host's index. */
@@ -163,8 +177,9 @@ export class VirtualHost {
     options: VirtualHostOptions,
     parts: {
       core: HostCore
+      site: VirtualSite
       up: Uplink
-      down: Downlink
+      down: Port
       books: HostBooks
       nowMs: number
     },
@@ -174,6 +189,7 @@ export class VirtualHost {
     this.role = options.role
     this.address = { host: options.host ?? `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, port: HOST_PORT }
     this.core = parts.core
+    this.site = parts.site
     this.wanted = options.holds === "nothing"
     this.up = parts.up
     this.down = parts.down

@@ -10,16 +10,18 @@ import { defaultLimits } from "#swarm/core/limits.ts"
 import type { BlockSpan, ControlMessage } from "#swarm/core/messages.ts"
 import { seededRandom, type Random } from "#swarm/core/random.ts"
 import { TICK_MS, TorrentCore } from "#swarm/core/torrent-core.ts"
+import { WanBudget } from "#swarm/core/wan-budget.ts"
 import { kinds } from "./event-kinds.ts"
 import { EventQueue } from "./event-queue.ts"
 import { Handshakes, verdictOf } from "./handshakes.ts"
 import { HostBooks } from "./host-books.ts"
 import { InvariantViolation, lostRequest, unansweredOf, wrongAtEnd, wrongNow } from "./invariants.ts"
 import { networkDefaults, portQueueMs, WireCosts, type NetworkModel, type SmallMessage } from "./network-model.ts"
-import { Network } from "./network.ts"
+import { joinEnds, Network } from "./network.ts"
 import { Cutting } from "./pieces.ts"
 import type { Trace } from "./trace.ts"
-import { Downlink, LinkEnd, Uplink, VirtualHost, type HostCore, type VirtualBlock, type VirtualHostOptions } from "./virtual-host.ts"
+import { Port, LinkEnd, Uplink, VirtualHost, type HostCore, type VirtualBlock, type VirtualHostOptions } from "./virtual-host.ts"
+import { VirtualSite } from "./virtual-site.ts"
 
 type Event = CoreEvent<VirtualBlock>
 type Effect = CoreEffect<VirtualBlock>
@@ -33,6 +35,9 @@ export type SwarmShape = {
   readonly delayMs?: number
   /** Share of packets (0). */
   readonly loss?: number
+  /** Of each site's wide-area links, each way (as fast as need be), and one way between two sites (0). */
+  readonly wideAreaBytesPerSecond?: number
+  readonly wideAreaDelayMs?: number
   readonly model?: Partial<NetworkModel>
   /** Every so many steps the host that stepped is checked (1). */
   readonly checkEvery?: number
@@ -51,6 +56,7 @@ const EXACT_EVERY = 64
 
 export class VirtualSwarm {
   readonly hosts: VirtualHost[] = []
+  readonly sites: VirtualSite[] = []
   readonly network: Network
   readonly cutting: Cutting
   readonly #options: SwarmShape
@@ -88,7 +94,7 @@ export class VirtualSwarm {
     const { cutting } = this
     this.network = new Network(
       { queue: this.#queue, cutting, costs: this.#costs, random: this.#random },
-      { delayMs: options.delayMs ?? 0, loss: options.loss ?? 0 },
+      { delayMs: options.delayMs ?? 0, loss: options.loss ?? 0, wideAreaDelayMs: options.wideAreaDelayMs ?? 0 },
     )
     this.#handshakes = new Handshakes(this.#queue, model, this.network)
     this.#queue.push(AUDIT_MS, kinds.audit, 0, 0)
@@ -112,15 +118,20 @@ export class VirtualSwarm {
     const { model } = this.#costs
     const held = options.holds === "all" ? Bitfield.full(shape.pieceCount) : new Bitfield(shape.pieceCount)
     const random = seededRandom(this.#options.seed * 7_919 + index)
-    const core = new TorrentCore<VirtualBlock>({ shape, held, random, nowMs: this.nowMs }, options.limits)
+    const site = this.#site(options.site ?? 0)
+    site.budgeted ||= options.wanBytesPerSecondLimit !== undefined
+    const own = { key: options.name, server: options.role === "server", site: site.name }
+    const wan = new WanBudget(options.wanBytesPerSecondLimit ?? null, { ...defaultLimits, ...options.limits }, this.nowMs)
+    const core = new TorrentCore<VirtualBlock>({ own, wan, shape, held, random, nowMs: this.nowMs }, options.limits)
     const upRate = options.upBytesPerSecond ?? options.bytesPerSecond ?? Number.POSITIVE_INFINITY
     const downRate = options.downBytesPerSecond ?? options.bytesPerSecond ?? Number.POSITIVE_INFINITY
     const books = new HostBooks(this.cutting)
     if (options.holds === "all") books.storedPieces = shape.pieceCount
     const host = new VirtualHost(index, options, {
       core: this.#options.makeCore?.(core, index) ?? core,
+      site,
       up: new Uplink(upRate, Math.max(model.sendBufferBytesMin, (upRate * model.sendBufferMs) / 1_000)),
-      down: new Downlink(downRate, portQueueMs(downRate)),
+      down: new Port(downRate, portQueueMs(downRate), { kind: kinds.portOpened, number: index }),
       books,
       nowMs: this.nowMs,
     })
@@ -240,7 +251,15 @@ export class VirtualSwarm {
         this.network.uplinkFree(this.#host(a))
         return
       case kinds.portOpened:
-        this.network.portOpened(this.#host(a))
+        this.network.portOpened(this.#host(a).down)
+        return
+      case kinds.wideAreaOpened: {
+        const site = this.#site(a >> 1)
+        this.network.portOpened(a % 2 === 0 ? site.up : site.down)
+        return
+      }
+      case kinds.crossing:
+        this.network.crossed(a)
         return
       case kinds.windowOpened:
         this.network.windowOpened(this.#end(a))
@@ -287,6 +306,13 @@ export class VirtualSwarm {
     return host
   }
 
+  #site(number: number): VirtualSite {
+    const bytesPerSecond = this.#options.wideAreaBytesPerSecond ?? Number.POSITIVE_INFINITY
+    const site = this.sites[number] ?? new VirtualSite(number, bytesPerSecond)
+    this.sites[number] = site
+    return site
+  }
+
   #end(number: number): LinkEnd {
     const end = this.#ends[number]
     if (end === undefined) throw new RangeError(`end ${number} of ${this.#ends.length}`)
@@ -324,6 +350,7 @@ export class VirtualSwarm {
     const { host } = end
     if (host.frozen) return
     host.books.deliveredBytes += bytes
+    if (from.host.site !== host.site) host.books.crossedBytes += bytes
     this.#answered(end, block)
     const message = this.#blockMessage
     message.piece = this.cutting.pieceOf(block)
@@ -363,7 +390,12 @@ export class VirtualSwarm {
           requestQueueLimit: defaultLimits.requestsQueued,
         })
       case "peer-exchange":
-        return this.#step(host, { kind: "addresses", from: end.number, given: false, addresses: message.added })
+        this.#step(host, { kind: "addresses", from: end.number, given: false, where: "near", addresses: message.near })
+        if (message.far.length > 0)
+          this.#step(host, { kind: "addresses", from: end.number, given: false, where: "far", addresses: message.far })
+        return
+      case "site-news":
+        return this.#step(host, { kind: "site-news", peer: end.number, news: message.news })
       case "reject":
         this.#answered(end, this.cutting.blockOf(message))
         break
@@ -445,9 +477,12 @@ export class VirtualSwarm {
       case "exchange-peers":
         return this.#gather(this.#end(effect.peer), {
           type: "peer-exchange",
-          added: effect.added,
+          near: effect.near,
+          far: effect.far,
           droppedCount: effect.dropped.length,
         })
+      case "tell-site":
+        return this.#gather(this.#end(effect.peer), { type: "site-news", news: effect.news })
       case "disconnect": {
         const end = this.#end(effect.peer)
         host.disconnects.push({ key: end.other.host.name, reason: effect.reason, detail: effect.detail })
@@ -523,8 +558,7 @@ export class VirtualSwarm {
     const windowBytes = this.network.firstWindowBytes
     const end = new LinkEnd(first, from, { dialled: true, windowBytes, exact: exact(from.index) })
     const other = new LinkEnd(first + 1, to, { dialled: false, windowBytes, exact: exact(to.index) })
-    end.other = other
-    other.other = end
+    joinEnds(end, other)
     this.#ends.push(end, other)
     from.links.set(to.index, end)
     to.links.set(from.index, other)
@@ -533,9 +567,9 @@ export class VirtualSwarm {
   }
 
   #connected(end: LinkEnd, dialled: Address | null): void {
-    const { name: key, role } = end.other.host
+    const { name: key, role, site } = end.other.host
     end.host.books.knownPeers += 1
-    this.#step(end.host, { kind: "connected", peer: end.number, key, role, dialled })
+    this.#step(end.host, { kind: "connected", peer: end.number, key, role, site: site.name, dialled })
     this.#gather(end, { type: "introduction" })
   }
 
@@ -552,7 +586,7 @@ export class VirtualSwarm {
       each.host.links.delete(each.other.host.index)
     }
     this.#queue.push(this.nowMs, kinds.gone, end.number, 0)
-    this.#queue.push(this.nowMs + this.network.path.delayMs, kinds.gone, end.other.number, 0)
+    this.#queue.push(this.nowMs + this.network.delayMs(end.host, end.other.host), kinds.gone, end.other.number, 0)
   }
 
   #gone(end: LinkEnd): void {

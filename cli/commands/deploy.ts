@@ -1,45 +1,52 @@
 /** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
-import { setFlagsFromString } from "node:v8"
-import type { DeployEvent, DeployOptions } from "#client/deploy.ts"
+import type { DeployOptions } from "#client/deploy.ts"
 import { deployAndReport } from "#client/report.ts"
-import { defaultUsefulness, type SeedUntil } from "#client/usefulness.ts"
+import { defaultUsefulness } from "#client/usefulness.ts"
+import { deployToSlots } from "#client/slots.ts"
+import type { UpdateEvent } from "#client/update-events.ts"
 import { GridError } from "#core/errors.ts"
+import type { Sharing } from "#image/shared-tree.ts"
+import type { LocalPolicy } from "#image/update-plan.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
+import { countBuffersWithTheHeap } from "../memory.ts"
+import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, durationMs } from "../values.ts"
+import { byteCount, durationMs, seedUntilOf } from "../values.ts"
+import { localPolicy, updateSentence } from "./update.ts"
 
-type Options = {
-  readonly target?: string
-  readonly stage?: string
-  readonly seedUntil?: string
-  readonly usefulAbove?: string
-  readonly usefulOver?: string
-  /** False when --no-devices was given. */
-  readonly devices?: boolean
-}
+type Options = HostOptions &
+  SlotWords & {
+    readonly target?: string
+    readonly stage?: string
+    readonly seedUntil?: string
+    readonly usefulAbove?: string
+    readonly usefulOver?: string
+    /** False when --no-devices was given. */
+    readonly devices?: boolean
+  }
 
-/**
- * Buffers are counted with the rest of the heap's limit. By default each 64 MB of them, however short-lived, starts a full collection: 40 % of the
- * CPU that a deploy takes, against some 70 MB of memory (docs/performance.md).
- */
-const COUNT_BUFFERS_WITH_THE_HEAP = "--external-memory-accounted-in-global-limit"
 /** A directory of this name is ./none. */
 const NO_STAGE = "none"
 const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
-  if (options.stage !== NO_STAGE) setFlagsFromString(COUNT_BUFFERS_WITH_THE_HEAP)
+  if (options.stage !== NO_STAGE) countBuffersWithTheHeap()
   const query = imageQuery(image ?? "")
-  if (options.target === undefined) throw new GridError("USAGE", "name the directory to deploy to: --target DIR")
+  if ((options.target === undefined) === (options.slots === undefined))
+    throw new GridError("USAGE", "name the directory to deploy to: --target DIR, or --slots DIR for two trees side by side")
   const windowed = options.stage === NO_STAGE
   if (windowed && options.seedUntil === "forever")
     throw new GridError("USAGE", "--seed-until forever needs a stage: with --stage none there is nothing to seed when the image is good")
-  const deployment: DeployOptions = {
+  if (windowed && options.slots !== undefined) throw new GridError("USAGE", "--stage none goes with --target, not with --slots")
+  const { sharing, local } = slotOptions(options)
+  const { host, scripts } = scriptsAndHost(options)
+  const deployment: Omit<DeployOptions, "target"> = {
     query,
-    target: options.target,
+    host: host ?? ownHostName(),
+    scripts,
     stage: windowed ? null : (options.stage ?? null),
     keep: windowed ? "window" : "all",
     devices: options.devices === false ? "refuse" : "make",
@@ -52,13 +59,25 @@ export default async function run(context: CommandContext, [image]: readonly str
     },
   }
   await withClientMember(context, async (member) => {
-    const show = narrator(context)
-    await deployAndReport({ member, signal: context.signal, emit: show }, deployment)
+    const { target, slots } = options
+    if (target !== undefined) await deployAndReport({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, target })
+    else if (slots !== undefined)
+      await deployToSlots({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, slots, sharing, local })
   })
 }
 
+type SlotWords = { readonly slots?: string; readonly share?: string; readonly local?: string }
+
+/** @throws {GridError} USAGE */
+function slotOptions({ slots, share = "copy", local }: SlotWords): { readonly sharing: Sharing; readonly local: LocalPolicy } {
+  if (slots === undefined && (share !== "copy" || local !== undefined)) throw new GridError("USAGE", "--share and --local go with --slots")
+  if (share !== "copy" && share !== "reflink" && share !== "hard-link")
+    throw new GridError("USAGE", `--share is copy, reflink or hard-link, not ${JSON.stringify(share.slice(0, 40))}`)
+  return { sharing: share, local: localPolicy(local) }
+}
+
 /** Tells a person, or a program, what happens. */
-function narrator({ output }: CommandContext): (event: DeployEvent) => void {
+function narrator({ output }: CommandContext): (event: UpdateEvent) => void {
   let staged = true
   let phase: keyof typeof phases | null = null
   let progress: ReturnType<typeof output.progress> | null = null
@@ -85,9 +104,13 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
     if (event.event === "resolved") staged = event.stage !== null
     const { event: name, ...fields } = event
     output.event(name, fields)
+    const line =
+      scriptSentence(event) ??
+      (event.event === "good" || event.event === "downloaded" || event.event === "left" ? null : updateSentence(event, false))
+    if (line !== null) output.say(line)
     if (event.event === "resolved")
       output.say(
-        `Deploying ${event.name}:${event.version}: ${formatBytes(event.sealedBytes)} to download, ${event.stage === null ? "with a window of it in memory and nothing staged" : `staged in ${event.stage}`}`,
+        `Deploying ${event.name}:${event.version}${event.tag === null ? "" : ` (${event.tag})`}: ${formatBytes(event.sealedBytes)} to download, ${event.stage === null ? "with a window of it in memory and nothing staged" : `staged in ${event.stage}`}`,
       )
     else if (event.event === "downloaded")
       output.say(
@@ -100,9 +123,4 @@ function narrator({ output }: CommandContext): (event: DeployEvent) => void {
     else if (event.event === "left") output.say(`Left the swarm (${event.why}); uploaded ${formatBytes(event.uploadedBytes)}`)
     else if (event.event === "waiting") output.warn(event.detail)
   }
-}
-
-function seedUntilOf(text: string): SeedUntil {
-  if (text === "useful" || text === "done" || text === "forever") return text
-  throw new GridError("USAGE", `--seed-until is useful, done or forever, not ${JSON.stringify(text.slice(0, 40))}`)
 }

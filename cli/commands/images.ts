@@ -1,7 +1,9 @@
 /** `imagegrid images`: what the site has published, and what sites that it federates with share with it. */
 import { retiredAtMs } from "#trust/retention.ts"
+import { tagsNaming } from "#trust/tags.ts"
 import { layerOf, refOf, type Manifest } from "#core/documents.ts"
 import { formatImageRef } from "#core/identifiers.ts"
+import { freshDelivery } from "#core/versions.ts"
 import { imageIdentity } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
 import { formatImage } from "#member/image-sources.ts"
@@ -31,7 +33,8 @@ export default async function run(context: CommandContext, _words: readonly stri
     )
     .map((one) => {
       const { manifest } = one
-      const { sealedBytes, contentBytes } = layerOf(manifest, "full")
+      const { contentBytes } = layerOf(manifest, "full")
+      const { sealedBytes } = freshDelivery(manifest)
       const mayOpen = imageIdentity(one, opener) !== null
       return {
         image: formatImage(manifest, home.site),
@@ -41,6 +44,7 @@ export default async function run(context: CommandContext, _words: readonly stri
         sealedBytes,
         mayOpen,
         retiredAtMs: retiredAtMs(one.catalog, manifest),
+        tags: tagsNaming(one.catalog, manifest),
         pinned: one.catalog.grants.get(formatImageRef(refOf(manifest)))?.pinned === true,
       }
     })
@@ -48,7 +52,7 @@ export default async function run(context: CommandContext, _words: readonly stri
   if (rows.length === 0) output.say(`Site ${home.site} has published no image yet.`)
   else
     output.table(
-      ["image", "published", "entries", "tree", "to download", "opens here", ""],
+      ["image", "published", "entries", "tree", "to download", "opens here", "tags", ""],
       rows.map((row) => [
         row.image,
         new Date(row.publishedAtMs).toISOString().slice(0, 19) + "Z",
@@ -56,6 +60,7 @@ export default async function run(context: CommandContext, _words: readonly stri
         formatBytes(row.contentBytes),
         formatBytes(row.sealedBytes),
         row.mayOpen ? "yes" : "no",
+        row.tags.join(" "),
         row.retiredAtMs !== null ? "retired" : row.pinned ? "pinned" : "",
       ]),
     )

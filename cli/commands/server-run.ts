@@ -14,16 +14,16 @@ import { byteCount } from "../values.ts"
 /** Keeps V8's young generation small: with many peers a server takes half the memory, and no more CPU (docs/performance.md). */
 const SMALL_HEAP = "--optimize-for-size"
 
-type Options = { readonly uploadLimit?: string; readonly quota?: string; readonly grid?: string }
+type Options = { readonly uploadLimit?: string; readonly wanRate?: string; readonly quota?: string; readonly grid?: string }
 
 export default async function run(
   { output, home, signal }: CommandContext,
   _arguments: readonly string[],
-  { uploadLimit, quota, grid }: Options,
+  { uploadLimit, wanRate, quota, grid }: Options,
 ): Promise<void> {
   setFlagsFromString(SMALL_HEAP)
-  const uploadBytesPerSecondLimit = uploadLimit === undefined ? null : byteCount("--upload-limit", uploadLimit)
-  if (uploadBytesPerSecondLimit === 0) throw new GridError("USAGE", "--upload-limit is at least one byte a second; leave it out for none")
+  const uploadBytesPerSecondLimit = rate("--upload-limit", uploadLimit)
+  const wanBytesPerSecondLimit = rate("--wan-rate", wanRate)
   const quotaBytes = quota === undefined ? null : byteCount("--quota", quota)
   const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
   const opened = await Home.open(home())
@@ -32,7 +32,7 @@ export default async function run(
     PlaneDocuments.start(member, gridAddress(grid, api ?? { host: "127.0.0.1", port: 0 }), listening)
   await using server = await ImageServer.start(
     { home: opened, clock: systemClock, logger, documents },
-    { uploadBytesPerSecondLimit, quotaBytes },
+    { uploadBytesPerSecondLimit, wanBytesPerSecondLimit, quotaBytes },
   )
   const { member } = server
   const addresses = { api: server.apiAddress, swarm: formatAddress(member.swarm.address), dht: formatAddress(member.dht.address) }
@@ -42,4 +42,10 @@ export default async function run(
   )
   await new Promise<void>((stop) => (signal.aborted ? stop() : signal.addEventListener("abort", () => stop(), { once: true })))
   output.event("server-stopping", {})
+}
+
+function rate(option: string, text: string | undefined): number | null {
+  const bytesPerSecond = text === undefined ? null : byteCount(option, text)
+  if (bytesPerSecond === 0) throw new GridError("USAGE", `${option} is at least one byte a second; leave it out for none`)
+  return bytesPerSecond
 }

@@ -1,6 +1,5 @@
 /** `imagegrid verify --target DIR`: compares a deployed tree with the signed index of its image. */
-import { describeDifferences } from "#client/deploy.ts"
-import { verifyTarget } from "#client/verify.ts"
+import { describeDifferences, verifyTarget } from "#client/verify.ts"
 import { systemClock } from "#core/clock.ts"
 import { refOf } from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
@@ -15,12 +14,14 @@ export default async function run(context: CommandContext, _arguments: readonly 
   if (options.target === undefined) throw new GridError("USAGE", "name the directory to verify: --target DIR")
   const home = await Home.open(context.home())
   const progress = output.progress("verifying")
-  const { manifest, entries, differences, differenceCount } = await verifyTarget(
-    { home, clock: systemClock, signal, onProgress: (now) => progress.update(now) },
-    options.target,
-  )
+  const {
+    image: deployed,
+    entries,
+    differences,
+    differenceCount,
+  } = await verifyTarget({ home, clock: systemClock, signal, onProgress: (now) => progress.update(now) }, options.target)
   progress.end()
-  const image = formatImageRef(refOf(manifest))
+  const image = formatImageRef(refOf(deployed))
   for (const difference of differences) output.event("difference", { ...difference })
   output.event("verified", { image, entries, differences: differenceCount })
   if (differenceCount > 0)

@@ -12,6 +12,8 @@ export type SitesOptions = Omit<SiteNetworkOptions, "sites" | "hostsPerSite"> & 
   readonly clients: number
   /** What each server sends, bytes a second; null: as fast as it goes. */
   readonly uploadLimit: number | null
+  /** Called with each line that a server logs. */
+  readonly onLog?: (server: string, line: string) => void
 }
 
 const PORTS = { api: 7400, swarm: 7401, dht: 7402 } as const
@@ -62,7 +64,7 @@ export class SitesGrid implements AsyncDisposable {
       for (const other of sites)
         if (other !== site)
           await this.run(`${site}1`, ["federate", "accept", this.home(`${other}.offer`), "--shares", "*", "--mirrors", "*", "--yes"])
-    for (const site of sites) {
+    for (const site of clients === 0 ? [] : sites) {
       const invite = await this.#invite(`${site}1`, ["--uses", String(clients)])
       for (let number = 1; number <= clients; number++) {
         const name = `${site}-client${number}`
@@ -82,8 +84,9 @@ export class SitesGrid implements AsyncDisposable {
   }
 
   async startServer(name: string): Promise<void> {
-    const { uploadLimit } = this.#options
+    const { uploadLimit, onLog } = this.#options
     const server = this.start(name, ["server", "run", ...(uploadLimit === null ? [] : ["--upload-limit", String(uploadLimit)])])
+    if (onLog !== undefined) server.onLog((line) => onLog(name, line))
     await server.event("server-running")
     this.#servers.set(name, server)
   }

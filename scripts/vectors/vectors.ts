@@ -28,6 +28,7 @@ import {
   seedOf,
   siteDocument,
   startMs,
+  tagsOf,
   withImages,
 } from "../../test/trust/repositories.ts"
 
@@ -113,8 +114,13 @@ export function vectorFiles(): Map<string, string> {
 }
 
 const empty = newRepository()
+/** Of debian, signed by its publisher. */
+const tagged = (files: CatalogFiles, versions: Readonly<Record<string, string>>): CatalogFiles =>
+  changed(files, { publishers: new Map([["publisher", { documents: new Map([["tags/debian.json", tagsOf("debian", versions)]]) }]]) })
 const one = withImages(empty, "debian:1")
 const two = withImages(one, "debian:2")
+const stableOne = tagged(two, { stable: "1" })
+const stableTwo = tagged(stableOne, { stable: "2" })
 const fresh = refreshTimestamp({ files: two, online, nowMs: startMs })
 const thief = seedOf("thief")
 const second = seedOf("second publisher key")
@@ -162,6 +168,14 @@ function addGood(all: Vectors): void {
     twin,
     { images: ["debian:1", "debian:2"] },
     { trusted: "two-images-refreshed" },
+  )
+  all.set("tagged", stableOne)
+  all.add(
+    "tag-moved",
+    "A tag that named version 1 names version 2.",
+    stableTwo,
+    { images: ["debian:1", "debian:2"] },
+    { trusted: "tagged" },
   )
   all.add("two-publishers", "Two publishers, each with names of its own.", byTwo, { images: ["debian:1", "hpc/tools:1"] })
   const twoOfThree = published(guarded, "debian:1", { seeds: [keys.publisher, third] })
@@ -223,6 +237,7 @@ function addGood(all: Vectors): void {
 function addOldFiles(all: Vectors): void {
   const offer = { trusted: "two-images-refreshed" }
   all.add("rollback", "A whole catalog older than what is trusted.", one, "CATALOG_ROLLBACK", offer)
+  all.add("tag-moved-back", "A catalog of before a tag was moved.", stableOne, "CATALOG_ROLLBACK", { trusted: "tag-moved" })
   const timestamp = { ...bodyOf(one, "timestamp"), version: 90 }
   const oldSnapshot = forge(one, { bodies: { timestamp, snapshot: bodyOf(one, "snapshot") } })
   all.add("rollback-of-snapshot", "An old snapshot under a new timestamp.", oldSnapshot, "CATALOG_ROLLBACK", offer)
@@ -428,16 +443,32 @@ function addDocuments(all: Vectors): void {
     manifestOf("debian:3", { site: "elsewhere" }),
   )
   at("grants-of-another-image", "Grants of debian:2 at the path of debian:3.", "grants/debian/3.json", grantsOf("debian:2"))
+  at("tags-of-another-image", "Tags of web at the path of debian's.", "tags/debian.json", tagsOf("web", { stable: "1" }))
+  at("tag-twice", "Tags that list one tag twice.", "tags/debian.json", {
+    ...tagsOf("debian", {}),
+    tags: ["1", "2"].map((version) => ({ tag: "stable", version, movedAtMs: startMs })),
+  })
   at("publisher-signs-the-site", "A publisher lists the site's own document.", "site.json", two.get(`${TARGET_PREFIX}site.json`))
   const limited = bodyOf(two, "targets")
   limited.delegations.roles = limited.delegations.roles.map((role) => ({
     ...role,
-    paths: ["images/hpc/*/*.json", "grants/hpc/*/*.json"] as typeof role.paths,
+    paths: ["images/hpc/*/*.json", "grants/hpc/*/*.json", "tags/hpc/*.json"] as typeof role.paths,
   }))
   all.add(
     "outside-its-pattern",
     "A publisher of hpc/* lists an image called debian.",
     forge(two, { bodies: { targets: limited } }),
+    "CATALOG_INVALID",
+  )
+  const tagsLimited = bodyOf(stableOne, "targets")
+  tagsLimited.delegations.roles = tagsLimited.delegations.roles.map((role) => ({
+    ...role,
+    paths: ["images/*/*.json", "grants/*/*.json", "tags/hpc/*.json"] as typeof role.paths,
+  }))
+  all.add(
+    "tags-outside-its-pattern",
+    "A publisher lists tags of debian, and may sign tags below hpc alone.",
+    forge(stableOne, { bodies: { targets: tagsLimited } }),
     "CATALOG_INVALID",
   )
   const back = new Map([

@@ -1,11 +1,15 @@
 /** Addresses where peers of the torrent may be: which to dial next, and when one that failed is due again. Bounded; never forgets a given one for another. */
 import { formatAddress, type Address } from "#core/address.ts"
+import type { Whereabouts } from "./events.ts"
 import type { Limits } from "./limits.ts"
 import type { Random } from "./random.ts"
 
 type Entry = {
   readonly address: Address
   given: boolean
+  where: Whereabouts
+  /** It was connected once: where it is, is known. */
+  met: boolean
   state: "idle" | "dialling" | "connected"
   failures: number
   dueAtMs: number
@@ -18,6 +22,7 @@ export class AddressBook {
   readonly #random: Random
   readonly #entries = new Map<string, Entry>()
   #halfOpen = 0
+  #knowsFar = false
 
   constructor(limits: Limits, random: Random) {
     this.#limits = limits
@@ -28,26 +33,41 @@ export class AddressBook {
     return this.#halfOpen
   }
 
-  add(address: Address, given: boolean, nowMs: number): void {
+  /** Of those, to members of other sites. */
+  get halfOpenFar(): number {
+    let count = 0
+    if (this.#knowsFar) for (const { state, where } of this.#entries.values()) if (state === "dialling" && where === "far") count += 1
+    return count
+  }
+
+  add(address: Address, given: boolean, where: Whereabouts, nowMs: number): void {
     const name = formatAddress(address)
     const known = this.#entries.get(name)
+    this.#knowsFar ||= where === "far"
     if (known !== undefined) {
+      // Whom we were connected to, we know better than others do. Of two that disagree the one is believed whose word is put to the test.
+      if (!known.met && (known.where === "unknown" || where === "near")) known.where = where
       if (given && !known.given) known.dueAtMs = Math.min(known.dueAtMs, nowMs)
       known.given ||= given
       return
     }
     if (this.#entries.size >= this.#limits.addresses && !this.#evictOne()) return
-    this.#entries.set(name, { address, given, state: "idle", failures: 0, dueAtMs: nowMs, excluded: false })
+    this.#entries.set(name, { address, given, where, met: false, state: "idle", failures: 0, dueAtMs: nowMs, excluded: false })
   }
 
-  /** An address to dial now, marked as being dialled; null when none is due. `givenOnly`: of those alone that were given. */
-  next(givenOnly: boolean, nowMs: number): Address | null {
+  /**
+   * An address to dial now, marked as being dialled; null when none is due. `which`: any that is not known to be of another site, of those that were given
+   * alone, or of those that are of another site. Given ones go first, then those of the own site.
+   */
+  next(which: "any" | "given" | "far", nowMs: number): Address | null {
     let chosen: Entry | null = null
     let candidates = 0
     for (const entry of this.#entries.values()) {
-      if (entry.state !== "idle" || entry.excluded || entry.dueAtMs > nowMs || (givenOnly && !entry.given)) continue
-      if (chosen !== null && chosen.given && !entry.given) continue
-      if (chosen !== null && entry.given && !chosen.given) candidates = 0
+      if (entry.state !== "idle" || entry.excluded || entry.dueAtMs > nowMs || (which === "given" && !entry.given)) continue
+      if ((entry.where === "far") !== (which === "far")) continue
+      const better: number = chosen === null ? 0 : this.#rank(chosen) - this.#rank(entry)
+      if (better < 0) continue
+      if (better > 0) candidates = 0
       candidates += 1
       // Each candidate is as likely as another, in one pass.
       if (this.#random.below(candidates) === 0) chosen = entry
@@ -67,9 +87,12 @@ export class AddressBook {
     this.#postpone(entry, nowMs)
   }
 
-  connected(address: Address): void {
+  connected(address: Address, where: Whereabouts): void {
     const entry = this.#entries.get(formatAddress(address))
+    this.#knowsFar ||= where === "far"
     if (entry === undefined) return
+    entry.where = where
+    entry.met = true
     this.#leave(entry, "connected")
   }
 
@@ -82,6 +105,12 @@ export class AddressBook {
     entry.excluded ||= how === "exclude"
     entry.failures += 1
     this.#postpone(entry, nowMs)
+  }
+
+  /** Where all that are known are of one site there is no telling them apart. */
+  #rank(entry: Entry): number {
+    if (entry.given) return 0
+    return this.#knowsFar && entry.where === "unknown" ? 2 : 1
   }
 
   #leave(entry: Entry, state: Entry["state"]): void {

@@ -16,6 +16,9 @@ import { RarityOrder } from "./rarity-order.ts"
 /** `blockBytes`: asked for at a time, 16 KiB without it; a simulation of very many hosts takes more. */
 export type TorrentShape = Pick<Torrent, "pieceCount" | "pieceBytes" | "contentBytes"> & { readonly blockBytes?: number }
 
+/** Which pieces a peer may be asked for: those that it proposed, then those in turn 0, then in turn 1, until `turnMax`; those without a turn (null) not at all. */
+export type PieceChoice = { readonly turnOf: (piece: number) => number | null; readonly turnMax: number }
+
 const MISSING = 0
 const PARTIAL = 1
 const VERIFYING = 2
@@ -175,11 +178,15 @@ export class Board {
     if (this.held.clear(piece)) this.forgotten.push(piece)
   }
 
-  /** The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. `guided`: of pieces that it proposed. */
-  take(peer: PeerState, guided: boolean): BlockSpan | null {
+  /**
+   * The next block to ask of `peer`, noted as asked; null when it has none that nobody is asked for. `guided`: of pieces that it proposed; `choice`: of which
+   * others, all without it.
+   */
+  take(peer: PeerState, guided: boolean, choice: PieceChoice | null = null): BlockSpan | null {
     if (peer.exhaustedAt === this.version) return null
     this.#cutShort = false
-    const partial = this.#usablePartial(peer, guided) ?? this.#begin(peer, guided)
+    let partial = this.#choose(peer, guided, choice, 0)
+    for (let turn = 1; partial === null && turn <= (choice?.turnMax ?? 0); turn += 1) partial = this.#choose(peer, guided, choice, turn)
     const block = partial?.takeOpen(peer.number) ?? null
     if (partial === null || block === null) {
       if (!this.#cutShort) peer.exhaustedAt = this.version
@@ -301,18 +308,18 @@ export class Board {
     return this.#isInWindow(piece) ? this.#inWindow : this.#beyond
   }
 
-  #usable(partial: PartialPiece | null, peer: PeerState): partial is PartialPiece {
-    if (partial === null || partial.openCount === 0 || !peer.have.has(partial.piece)) return false
+  #usable(partial: PartialPiece | null, peer: PeerState, has: (piece: number) => boolean): partial is PartialPiece {
+    if (partial === null || partial.openCount === 0 || !has(partial.piece)) return false
     return this.#partials.get(partial.piece) === partial && (partial.solo === null || partial.solo === peer.number)
   }
 
   /** A begun piece: its own, else the oldest. */
-  #usablePartial(peer: PeerState, guided: boolean): PartialPiece | null {
-    if (this.#usable(peer.current, peer)) return peer.current
+  #usablePartial(peer: PeerState, guided: boolean, has: (piece: number) => boolean): PartialPiece | null {
+    if (this.#usable(peer.current, peer, has)) return peer.current
     if (guided) return null
     let seen = 0
     for (const partial of this.#open) {
-      if (this.#usable(partial, peer)) return partial
+      if (this.#usable(partial, peer, has)) return partial
       seen += 1
       this.#cutShort = seen === PARTIALS_SEEN
       if (this.#cutShort) break
@@ -320,12 +327,19 @@ export class Board {
     return null
   }
 
-  #begin(peer: PeerState, guided: boolean): PartialPiece | null {
+  /** A piece of that turn: one that was begun, else another. */
+  #choose(peer: PeerState, guided: boolean, choice: PieceChoice | null, turn: number): PartialPiece | null {
+    const has = (piece: number) => peer.have.has(piece) && (choice === null || choice.turnOf(piece) === turn)
+    const may = (piece: number) => peer.have.has(piece) && (choice === null || choice.turnOf(piece) !== null)
+    return this.#usablePartial(peer, guided, has) ?? this.#begin(peer, guided, has, may)
+  }
+
+  #begin(peer: PeerState, guided: boolean, has: (piece: number) => boolean, may: (piece: number) => boolean): PartialPiece | null {
     if (this.#partials.size * this.shape.pieceBytes >= this.#limits.pendingBytes && !this.#giveUpOneUnasked()) {
       this.#cutShort = true
       return null
     }
-    const piece = this.#choose(peer, guided)
+    const piece = this.#next(peer, guided, has, may)
     if (piece === null) return null
     this.#orderOf(piece).remove(piece, this.countOf(piece))
     this.#state[piece] = PARTIAL
@@ -336,8 +350,7 @@ export class Board {
     return partial
   }
 
-  #choose(peer: PeerState, guided: boolean): number | null {
-    const has = (piece: number) => peer.have.has(piece)
+  #next(peer: PeerState, guided: boolean, has: (piece: number) => boolean, may: (piece: number) => boolean): number | null {
     // What holders of everything are asked for is theirs to choose: else all would fetch the same heads from them.
     if (this.#windowed && !guided) {
       while (this.#head < this.#windowEnd && this.had.has(this.#head)) this.#head += 1
@@ -349,7 +362,7 @@ export class Board {
     }
     while (peer.suggested.length > 0) {
       const piece = peer.suggested.shift()
-      if (piece !== undefined && this.isWanted(piece) && has(piece)) return piece
+      if (piece !== undefined && this.isWanted(piece) && may(piece)) return piece
     }
     if (guided) return null
     // One that downloads is itself counted for what it has: the many that are still the origins' alone need not be looked through.

@@ -75,6 +75,10 @@ export const defaultLimits = {
   slotWastedMaxMs: 30_000,
   slotIdleMs: 1_000,
   slotPauseMs: 2_000,
+  /** While peers of the own site wait, one of another site is served after so long. */
+  slotFarMs: 5_000,
+  /** How long an origin remembers how fast its uplink was: it halves in this time. */
+  peakHalvesMs: 30_000,
 
   /** New pieces are told of together, after this time or when there are so many. */
   newsMs: 200,
@@ -103,6 +107,64 @@ export const defaultLimits = {
   connectionsTaken: 12,
   givenWanted: 16,
   halfOpen: 8,
+  /** Members of a site that fetch from other sites at a time, and connections that each of them makes there. */
+  gateways: 6,
+  farWanted: 3,
+  /** A connection to another site that brought nothing for this long gives way to one to another member there. */
+  farIdleMs: 10_000,
+  /**
+   * Requests to other sites that a gateway may always have in flight, in all. What is asked there is patiently waited for, since who asks twice gets twice: without a block, at least and at most; without a word.
+   */
+  farFloor: 4,
+  farStallMinMs: 15_000,
+  farStallMaxMs: 60_000,
+  farSilentMs: 60_000,
+  /** Connections from other sites that one takes who downloads; those of its own site that one takes who fetches from others for it. */
+  farTaken: 8,
+  gatewayTaken: 32,
+  /** Before it asks another site, a member listens for so long whether others of its own do; where there are too few, the next stands up within. */
+  gatewaySettleMs: 400,
+  gatewayVacantMs: 1_000,
+  /** A gateway asks for a piece that is another's to fetch when for this long it could ask for none of its own; the third one's, for twice as long. */
+  gatewayTurnMs: 500,
+  /** A gateway to which nothing came for this long counts as none, a while later, when the others have forgotten it. */
+  gatewayStallMs: 8_000,
+  siteLapseMs: 12_000,
+  /** Who is told of the site's gateways is told again after; holders of everything among them; most members in one message, and most that are remembered. */
+  siteNewsMs: 2_000,
+  holdersTold: 2,
+  siteMembersTold: 64,
+  /** Of those that members tell of, so many addresses are dialled before others; more are as good as any. */
+  siteAddresses: 64,
+  siteMembersKept: 256,
+  /**
+   * Pieces of which one member may say at a time that it fetches them for all. Its word counts for four times as long as the last ones took, at least and at most, and of one piece so many
+   * times, whoever gives it.
+   */
+  claims: 32,
+  claimsOfPiece: 4,
+  claimMinMs: 10_000,
+  claimMaxMs: 120_000,
+  /**
+   * Of a site's budget for what it sends to others: what a byte of payload comes to on the wire; the share of it that one takes who begins; what was not used for so long may be used still; who sent nothing for so long
+   * takes no part, nor who was not heard of; members that share it are told of one another so often, so many of them, and so many are remembered. A server's word on how much it is is repeated, and lapses; servers heard.
+   */
+  wireShare: 1.05,
+  budgetFirstShare: 0.1,
+  budgetBurstMs: 250,
+  senderRestsMs: 3_000,
+  senderLapsesMs: 5_000,
+  budgetNewsMs: 1_000,
+  sendersTold: 40,
+  sendersKept: 100,
+  ruleToldMs: 60_000,
+  ruleLapsesMs: 3_600_000,
+  budgetRules: 16,
+  /** Who has waited so long for its own site asks others, for as long, then for twice as long, at most; each block that came makes up for some waiting. */
+  starvedMs: 30_000,
+  starvedBlockMs: 1_000,
+  starvedMaxMs: 600_000,
+
   redialFirstMs: 1_000,
   redialMaxMs: 60_000,
   peerExchangeMs: 2_000,

@@ -10,6 +10,9 @@ export class PeerState {
   readonly number: PeerNumber
   readonly key: string
   readonly role: PeerRole
+  readonly site: string
+  /** Of the own site. */
+  readonly near: boolean
   readonly dialled: Address | null
   readonly have: Bitfield
   readonly connectedAtMs: number
@@ -44,6 +47,10 @@ export class PeerState {
   proposes = false
   /** Until then it is asked for what it proposes and for nothing else: it has yet to send every piece once. */
   guidedUntilMs = 0
+  /** Of another site: since then it has had no piece that is this gateway's own to fetch; null: it had one the last time. */
+  idleSinceMs: number | null = null
+  /** Of another site: pieces that it told of lately, and when, oldest first. */
+  readonly toldAtMs = new Map<number, number>()
   /** The piece that it works on. */
   current: PartialPiece | null = null
 
@@ -98,6 +105,8 @@ export class PeerState {
     parts: {
       readonly key: string
       readonly role: PeerRole
+      readonly site: string
+      readonly near: boolean
       readonly dialled: Address | null
       readonly have: Bitfield
       readonly forgottenBefore: number
@@ -108,6 +117,8 @@ export class PeerState {
     this.number = number
     this.key = parts.key
     this.role = parts.role
+    this.site = parts.site
+    this.near = parts.near
     this.dialled = parts.dialled
     this.have = parts.have
     this.forgottenBefore = parts.forgottenBefore

@@ -11,14 +11,16 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { AddressBook } from "./address-book.ts"
 import { Bitfield } from "./bitfield.ts"
 import { Board, type TorrentShape, type WindowSize } from "./board.ts"
-import type { CoreEffect, CoreEvent, DisconnectReason, PeerNumber } from "./events.ts"
+import type { CoreEffect, CoreEvent, DisconnectReason, PeerNumber, SiteNews } from "./events.ts"
 import { defaultLimits, type Limits } from "./limits.ts"
 import type { BlockSpan, ControlMessage, Message } from "./messages.ts"
+import { Nearness, type Own } from "./nearness.ts"
 import { Offers } from "./offers.ts"
 import { PeerState } from "./peer-state.ts"
 import type { Random } from "./random.ts"
 import { ReactiveRate } from "./rate.ts"
 import { UploadSlots } from "./upload-slots.ts"
+import type { WanBudget } from "./wan-budget.ts"
 
 /** How often `tick` is due. */
 export const TICK_MS = 100
@@ -32,6 +34,8 @@ export type CoreStatistics = {
   uploadedBytes: number
   fromServersBytes: number
   fromClientsBytes: number
+  /** Of servers and clients of other sites, in these. */
+  fromOtherSitesBytes: number
   /** Blocks that came and were not needed. */
   duplicateBytes: number
   corruptPieces: number
@@ -43,6 +47,7 @@ export class TorrentCore<Block> {
     uploadedBytes: 0,
     fromServersBytes: 0,
     fromClientsBytes: 0,
+    fromOtherSitesBytes: 0,
     duplicateBytes: 0,
     corruptPieces: 0,
   }
@@ -57,20 +62,32 @@ export class TorrentCore<Block> {
   readonly #waitForIt = new Map<number, Set<PeerState>>()
   /** In the order in which they were. */
   readonly #forgotten: number[] = []
+  /** What is proposed to members of the own site, where this one held everything from the start, and to those of others: each piece leaves once for the site, and once across. */
   readonly #offers: Offers | null
+  #farOffers: Offers | null = null
+  readonly #nearness: Nearness
+  /** Addresses that are dialled before others because members of the own site told of them. */
+  readonly #givenBySite = new Set<string>()
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
+  readonly #farDownload: ReactiveRate
   #inFlight = 0
+  /** Of those, to members of other sites. */
+  #inFlightFar = 0
   readonly #slots: UploadSlots
   #newsToldAtMs = 0
   #afreshAtMs = 0
   #dialAgainAtMs = 0
+  #ruleToldAtMs: number
   #taking = true
   #nowMs: number
   #effects: CoreEffect<Block>[] = []
 
   constructor(
     parts: {
+      readonly own: Own
+      /** This member's, for all its torrents. */
+      readonly wan?: WanBudget
       readonly shape: TorrentShape
       readonly held: Bitfield
       readonly random: Random
@@ -82,12 +99,16 @@ export class TorrentCore<Block> {
   ) {
     this.#limits = { ...defaultLimits, ...options }
     this.#nowMs = parts.nowMs
+    this.#ruleToldAtMs = parts.nowMs
     this.#random = parts.random
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random, parts.window ?? null)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
+    this.#farDownload = new ReactiveRate(parts.nowMs)
     this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, origin: parts.held.complete })
-    this.#offers = parts.held.complete ? new Offers(parts.shape.pieceCount, parts.random) : null
+    const { pieceCount } = parts.shape
+    this.#offers = parts.held.complete ? new Offers(pieceCount, parts.random) : null
+    this.#nearness = new Nearness({ ...parts, pieceCount: parts.held.complete ? 0 : pieceCount }, this.#limits)
   }
 
   get held(): Bitfield {
@@ -109,12 +130,14 @@ export class TorrentCore<Block> {
   }
 
   /**
-   * Whether one more connection is taken that another dialled. Who still downloads keeps to about as many as all the others have: the more
+   * Whether one more connection is taken that a member of this site dialled. Who still downloads keeps to about as many as all the others have: the more
    * connections, the greater the share of what all send, and they end together only when their shares are equal. Who has everything takes any,
    * and sends one away that knows its way by then.
    */
-  get hasRoom(): boolean {
-    return this.complete || this.#peers.size < Math.min(this.#limits.peers, this.#limits.connectionsTaken)
+  hasRoomFor(site: string): boolean {
+    if (this.complete) return true
+    const { near, nearTaken } = this.#nearness
+    return this.#nearness.isNear(site) ? near < Math.min(this.#limits.peers, nearTaken) : this.#peers.size - near < this.#limits.farTaken
   }
 
   /** This member broke the rules before, too often or too badly. */
@@ -159,6 +182,9 @@ export class TorrentCore<Block> {
       case "addresses":
         this.#learnAddresses(event)
         break
+      case "site-news":
+        this.#learnSite(event)
+        break
       case "uploaded":
         this.#uploaded(event.peer, event.bytes)
         break
@@ -188,7 +214,12 @@ export class TorrentCore<Block> {
         break
     }
     for (const piece of this.#board.forgotten.splice(0)) this.#forget(piece)
-    if (this.#board.givenUp.length > 0) for (const piece of this.#board.givenUp.splice(0)) this.#effects.push({ kind: "drop-piece", piece })
+    if (this.#board.givenUp.length > 0)
+      for (const piece of this.#board.givenUp.splice(0)) {
+        this.#nearness.crossings.end(piece)
+        this.#effects.push({ kind: "drop-piece", piece })
+      }
+    if (this.#nearness.crossings.changed) this.#tellCrossings()
     return this.#effects
   }
 
@@ -196,14 +227,12 @@ export class TorrentCore<Block> {
 
   #connected(event: CoreEvent<Block> & { kind: "connected" }): void {
     const have = new Bitfield(this.held.pieceCount)
-    const peer = new PeerState(
-      event.peer,
-      { ...event, have, forgottenBefore: this.#forgotten.length },
-      this.#limits.uselessBurst,
-      this.#nowMs,
-    )
+    const near = this.#nearness.isNear(event.site)
+    const forgottenBefore = this.#forgotten.length
+    const peer = new PeerState(event.peer, { ...event, near, have, forgottenBefore }, this.#limits.uselessBurst, this.#nowMs)
     this.#peers.set(peer.number, peer)
-    if (event.dialled !== null) this.#addresses.connected(event.dialled)
+    this.#nearness.came(peer)
+    if (event.dialled !== null) this.#addresses.connected(event.dialled, near ? "near" : "far")
     if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
     if (this.#peers.size > 2 * this.#limits.peers) return this.#disconnect(peer, "full", `${2 * this.#limits.peers} peers at most`)
     if (this.held.complete) this.#send(peer, { type: "have-all" })
@@ -231,10 +260,13 @@ export class TorrentCore<Block> {
     for (const piece of this.#forgotten.slice(peer.forgottenBefore)) if (!peer.have.has(piece)) this.#tellForgotten(peer, piece)
     peer.requestQueueLimit = Math.max(1, event.requestQueueLimit)
     if (event.listen !== null) {
-      this.#addresses.add(event.listen, false, this.#nowMs)
-      this.#addresses.connected(event.listen)
+      const where = peer.near ? "near" : "far"
+      this.#addresses.add(event.listen, false, where, this.#nowMs)
+      this.#addresses.connected(event.listen, where)
     }
     this.#exchangePeers(peer)
+    const members = this.#nearness.members(this.#nowMs)
+    if (members.length > 0 || this.#nearness.rules) this.#tellSite(peer, members)
   }
 
   #disconnect(peer: PeerState, reason: DisconnectReason, detail: string): void {
@@ -265,8 +297,11 @@ export class TorrentCore<Block> {
     for (const address of [peer.dialled, peer.listen]) if (address !== null) this.#addresses.ended(address, how, livedMs, this.#nowMs)
     const hadRequests = peer.asked.size > 0
     this.#releaseAll(peer)
-    this.#countPieces(peer, (piece) => this.#board.lower(piece))
-    for (const piece of peer.offers.keys()) this.#offers?.giveBack(piece)
+    this.#countPieces(peer, (piece) => this.#lower(peer, piece))
+    // What only this peer of the site had may be asked of other sites.
+    if (this.#nearness.fetching) this.#board.version += 1
+    this.#nearness.went(peer, this.#nowMs)
+    for (const piece of peer.offers.keys()) this.#offersTo(peer)?.giveBack(piece)
     this.#fillSlots()
     if (hadRequests) this.#refillAll()
     for (const other of this.#peers.values()) this.#offer(other)
@@ -276,6 +311,16 @@ export class TorrentCore<Block> {
   #countPieces(peer: PeerState, change: (piece: number) => void): void {
     if (peer.have.complete || peer.have.count === 0) return
     for (let piece = 0; piece < peer.have.pieceCount; piece += 1) if (peer.have.has(piece)) change(piece)
+  }
+
+  #raise(peer: PeerState, piece: number): void {
+    this.#board.raise(piece)
+    if (peer.near) this.#nearness.crossings.raise(piece)
+  }
+
+  #lower(peer: PeerState, piece: number): void {
+    this.#board.lower(piece)
+    if (peer.near) this.#nearness.crossings.lower(piece)
   }
 
   // What peers say.
@@ -364,10 +409,11 @@ export class TorrentCore<Block> {
     peer.introducedPieces = true
     for (let piece = 0; piece < have.pieceCount; piece += 1) if (have.has(piece)) peer.have.set(piece)
     peer.useful = have.countBeyond(this.had)
+    if (have.complete) this.#nearness.completed(peer)
     if (this.#parted(peer)) return
     this.#countPieces(peer, (piece) => {
-      this.#board.raise(piece)
-      this.#offers?.spread(piece)
+      this.#raise(peer, piece)
+      this.#offersTo(peer)?.spread(piece)
     })
     this.#tellInterest(peer)
     this.#fillSlots()
@@ -380,14 +426,14 @@ export class TorrentCore<Block> {
     if (!peer.have.set(piece)) return this.#useless(peer, "pieces told before")
     if (peer.have.complete) {
       // From now on it is one of those that have everything.
-      for (let other = 0; other < peer.have.pieceCount; other += 1) if (other !== piece) this.#board.lower(other)
+      for (let other = 0; other < peer.have.pieceCount; other += 1) if (other !== piece) this.#lower(peer, other)
+      this.#nearness.completed(peer)
       if (this.#parted(peer)) return
-    } else this.#board.raise(piece)
-    if (this.#offers !== null) {
-      this.#offers.spread(piece)
-      if (peer.offers.delete(piece)) this.#offer(peer)
-    }
+    } else this.#raise(peer, piece)
+    this.#offersTo(peer)?.spread(piece)
+    if (peer.offers.delete(piece)) this.#offer(peer)
     if (this.had.has(piece)) return
+    this.#nearness.told(peer, piece, this.#nowMs)
     peer.useful += 1
     peer.exhaustedAt = -1
     this.#tellInterest(peer)
@@ -400,8 +446,8 @@ export class TorrentCore<Block> {
     this.#useless(peer, "pieces forgotten", peer.have.complete ? NO_LONGER_COMPLETE_WEIGHT : 1)
     const before = peer.have.complete
     if (!peer.have.clear(piece)) return
-    if (before) this.#countPieces(peer, (other) => this.#board.raise(other))
-    else this.#board.lower(piece)
+    if (before) this.#countPieces(peer, (other) => this.#raise(peer, other))
+    else this.#lower(peer, piece)
     if (!this.had.has(piece)) peer.useful -= 1
     this.#tellInterest(peer)
   }
@@ -443,7 +489,7 @@ export class TorrentCore<Block> {
     const askedAtMs = peer.asked.get(id)
     if (askedAtMs !== undefined) {
       peer.asked.delete(id)
-      this.#inFlight -= 1
+      this.#count(peer, -1)
       peer.shortestDelayMs = Math.min(peer.shortestDelayMs, this.#nowMs - askedAtMs)
     } else if (peer.withdrawn.delete(id)) {
       if (peer.stalled) peer.patience = Math.min(4, peer.patience * 2)
@@ -454,15 +500,18 @@ export class TorrentCore<Block> {
     if (peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     peer.download.add(message.length)
     this.#download.add(message.length)
+    if (!peer.near) this.#farDownload.add(message.length)
     this.statistics.downloadedBytes += message.length
     if (peer.role === "server") this.statistics.fromServersBytes += message.length
     else this.statistics.fromClientsBytes += message.length
+    if (!peer.near) this.statistics.fromOtherSitesBytes += message.length
     if (peer.have.complete) this.#owesWord(peer, message.piece)
     const received = this.#taking ? this.#board.receive(message, peer) : null
     if (received === null) {
       this.statistics.duplicateBytes += message.length
       if (askedAtMs !== undefined) this.#board.release(message, peer)
     } else {
+      this.#nearness.fed(peer, this.#nowMs)
       this.#effects.push({ kind: "keep-block", piece: message.piece, offset: message.offset, block: message.block })
       for (const other of received.others) {
         const loser = this.#peers.get(other)
@@ -479,10 +528,18 @@ export class TorrentCore<Block> {
     return this.#board.blockId(span.piece, span.offset / this.#board.blockBytes)
   }
 
+  /** How many requests all peers of other sites may have in flight: what keeps the way there busy, whoever they are. */
+  get #farMost(): number {
+    const { farFloor, sharedHorizonMs } = this.#limits
+    return Math.max(farFloor, (this.#farDownload.bytesPerSecond * sharedHorizonMs) / 1000 / this.#board.blockBytes)
+  }
+
   /** How many requests this peer may have in flight: its rate over the time that the path takes, within the bound that all share. */
   #allowance(peer: PeerState): number {
     const limits = this.#limits
     if (peer.stalled) return peer.withdrawn.size === 0 ? 1 : 0
+    // Nobody has all of it: another site's members may have what the others' don't.
+    if (!peer.near && this.#inFlightFar >= this.#farMost) return 1
     const shared = Math.max(limits.sharedFloor, (this.#download.bytesPerSecond * limits.sharedHorizonMs) / 1000 / this.#board.blockBytes)
     const horizonMs = Number.isFinite(peer.shortestDelayMs)
       ? Math.min(limits.horizonMaxMs, Math.max(limits.horizonMs, 2 * peer.shortestDelayMs))
@@ -496,10 +553,13 @@ export class TorrentCore<Block> {
   /** Asks `peer` for more, when enough has come to make it worth a packet. */
   #refill(peer: PeerState): void {
     if (!this.#taking || peer.chokes || peer.useful === 0 || !peer.introducedPieces || this.#nowMs < peer.pausedUntilMs) return
+    if (!this.#nearness.mayAsk(peer)) return
     const allowance = this.#allowance(peer)
     if (peer.asked.size > allowance - Math.max(1, allowance >> 2)) return
     while (peer.asked.size < allowance) {
-      const span = this.#board.take(peer, this.#isGuided(peer)) ?? this.#takeTwice(peer)
+      if (!peer.near && peer.asked.size > 0 && this.#inFlightFar >= this.#farMost) break
+      const span = this.#board.take(peer, this.#isGuided(peer), this.#nearness.choiceOf(peer, this.#nowMs)) ?? this.#takeTwice(peer)
+      this.#nearness.asked(peer, span?.piece ?? null, this.#nowMs)
       if (span === null) break
       this.#ask(peer, span)
     }
@@ -519,10 +579,12 @@ export class TorrentCore<Block> {
   }
 
   #takeTwice(peer: PeerState): BlockSpan | null {
-    if (peer.asked.size >= this.#limits.requestsFloor || peer.stalled || !this.#board.endGame) return null
+    // What has to cross from another site crosses once.
+    if (!peer.near || peer.asked.size >= this.#limits.requestsFloor || peer.stalled || !this.#board.endGame) return null
     return this.#board.takeTwice(peer, (number) => {
       const other = this.#peers.get(number)
       if (other === undefined) return Number.POSITIVE_INFINITY
+      if (!other.near) return 0
       // Time until all that it is asked for has come; of a peer whose rate is unknown little is expected.
       return (other.asked.size + (other === peer ? 1 : 0)) / Math.max(1, other.download.bytesPerSecond / this.#board.blockBytes)
     })
@@ -537,13 +599,18 @@ export class TorrentCore<Block> {
       peer.asked.set(id, this.#nowMs)
       this.#send(peer, { type: "request", ...span })
     }
-    this.#inFlight += 1
+    this.#count(peer, 1)
+  }
+
+  #count(peer: PeerState, change: 1 | -1): void {
+    this.#inFlight += change
+    if (!peer.near) this.#inFlightFar += change
   }
 
   /** Another brought the block. */
   #withdraw(peer: PeerState, id: number): void {
     if (!peer.asked.delete(id)) return
-    this.#inFlight -= 1
+    this.#count(peer, -1)
     peer.withdrawn.add(id)
     this.#send(peer, { type: "cancel", ...this.#board.spanOf(id) })
     this.#refill(peer)
@@ -551,7 +618,7 @@ export class TorrentCore<Block> {
 
   #release(peer: PeerState, id: number): void {
     if (!peer.asked.delete(id)) return
-    this.#inFlight -= 1
+    this.#count(peer, -1)
     this.#board.release(this.#board.spanOf(id), peer)
   }
 
@@ -566,7 +633,9 @@ export class TorrentCore<Block> {
   /** Once interested we stay so until we have everything: the next piece that the peer tells of would change it again, and to be served by it costs nobody else. */
   #tellInterest(peer: PeerState): void {
     const wanted = peer.useful > 0 || (peer.told === "interested" && !this.complete)
-    const now = wanted && this.#taking ? "interested" : "not-interested"
+    // Who fetches across no more waits for what it has asked for.
+    const asks = this.#nearness.mayAsk(peer) || peer.asked.size > 0
+    const now = wanted && asks && this.#taking ? "interested" : "not-interested"
     if (now === peer.told) return
     peer.told = now
     this.#send(peer, { type: now })
@@ -587,6 +656,9 @@ export class TorrentCore<Block> {
   #stored(piece: number, wrongBlocks: readonly number[]): void {
     const suspects = this.#board.stored(piece)
     const told = this.#waitForIt.get(piece) ?? new Set<PeerState>()
+    // Those who fetch across would take it for free again.
+    if (this.#nearness.crossings.own.has(piece)) for (const peer of this.#peers.values()) if (this.#nearness.isGateway(peer)) told.add(peer)
+    this.#nearness.crossings.end(piece)
     for (const peer of told) if (this.#peers.has(peer.number)) this.#send(peer, { type: "have", piece })
     this.#waitForIt.delete(piece)
     this.#news.push({ piece, told })
@@ -659,6 +731,7 @@ export class TorrentCore<Block> {
     // What is written already, what we say ourselves waits behind: with several peers served, the others keep the uplink busy.
     const writesMax = this.#slots.taken > 1 ? 1 : this.#limits.writesInFlight
     while (peer.uploads.length > 0 && peer.writes < writesMax) {
+      if (!peer.near && !this.#nearness.wan.mayWrite(this.#nowMs)) break
       // Requests come one by one: while a write is out, they gather until they are worth another.
       if (peer.writes > 0 && peer.uploads.length * this.#board.blockBytes < writeBytes / 2) break
       const { count, lastPiece } = this.#nextWrite(peer, writeBytes)
@@ -666,7 +739,13 @@ export class TorrentCore<Block> {
       peer.writes += 1
       peer.lastSentAtMs = this.#nowMs
       peer.lastServedAtMs = this.#nowMs
-      this.#effects.push({ kind: "upload", peer: peer.number, blocks: peer.uploads.splice(0, count) })
+      const blocks = peer.uploads.splice(0, count)
+      if (!peer.near)
+        this.#nearness.wan.wrote(
+          blocks.reduce((sum, { length }) => sum + length, 0),
+          this.#nowMs,
+        )
+      this.#effects.push({ kind: "upload", peer: peer.number, blocks })
       if (lastPiece !== null) {
         // Of a piece that comes from several, the others may be slow: nothing would tell when our part has arrived.
         const tells = this.#offers !== null && peer.sentOf.bytes === pieceBytesAt(this.#board.shape, lastPiece)
@@ -687,9 +766,9 @@ export class TorrentCore<Block> {
       peer.turnBytes += length
       peer.sentOf = { piece, bytes: length + (peer.sentOf.piece === piece ? peer.sentOf.bytes : 0) }
       if (offset + length < pieceBytesAt(this.#board.shape, piece)) continue
-      this.#offers?.spread(piece)
+      this.#offersTo(peer)?.spread(piece)
       peer.offers.delete(piece)
-      if (this.#slots.wanted && peer.turnBytes >= this.#slots.turnBytes) return { count, lastPiece: piece }
+      if (this.#slots.wantedOf(peer) && peer.turnBytes >= this.#slots.turnBytes) return { count, lastPiece: piece }
     }
     return { count, lastPiece: null }
   }
@@ -719,7 +798,8 @@ export class TorrentCore<Block> {
   }
 
   #fillSlots(): void {
-    if (this.#offers !== null) this.#slots.allGiven = this.#offers.freeCount === 0
+    const offers = this.#nearness.near > 0 ? this.#offers : this.#farOffers
+    if (offers !== null) this.#slots.allGiven = offers.freeCount === 0
     for (let peer = this.#slots.give(); peer !== null; peer = this.#slots.give()) this.#unchoke(peer)
   }
 
@@ -758,7 +838,7 @@ export class TorrentCore<Block> {
       const sinceMs = this.#nowMs - peer.lastServedAtMs
       if (peer.lastOfTurn !== null && sinceMs >= this.#limits.slotPauseMs) this.#endTurn(peer, "wasted")
       this.#waitForTurn(peer)
-      if (peer.choking || !this.#slots.wanted) continue
+      if (peer.choking || !this.#slots.wantedOf(peer)) continue
       // What it was sent may still be on its way; who asked for nothing needs nothing.
       const idleMs = peer.turnBytes > 0 ? this.#limits.slotPauseMs : this.#limits.slotIdleMs
       const idle = peer.uploads.length === 0 && peer.writes === 0 && sinceMs >= idleMs
@@ -783,23 +863,29 @@ export class TorrentCore<Block> {
     peer.choking = true
     this.#send(peer, { type: "choke" })
     for (const span of peer.uploads.splice(0)) this.#send(peer, { type: "reject", ...span })
-    for (const piece of peer.offers.keys()) this.#offers?.giveBack(piece)
+    for (const piece of peer.offers.keys()) this.#offersTo(peer)?.giveBack(piece)
     peer.offers.clear()
+  }
+
+  #offersTo({ near }: PeerState): Offers | null {
+    if (!near && this.#offers !== null) this.#farOffers ??= new Offers(this.held.pieceCount, this.#random)
+    return near ? this.#offers : this.#farOffers
   }
 
   /** Proposes pieces that were not sent to anyone, as many as the peer will soon ask for. */
   #offer(peer: PeerState): void {
-    if (this.#offers === null || !peer.interested || peer.choking) return
+    const offers = this.#offersTo(peer)
+    if (offers === null || !peer.interested || peer.choking) return
     const { pieceBytes } = this.#board.shape
     // While others wait, what is left of its turn, and of the last pieces no more than its share: the swarm ends with the slowest of them. Else one more than it
     // asked for.
     const restBytes = Math.max(this.#slots.turnBytes, 1) - peer.turnBytes
-    const share = Math.max(1, Math.floor(this.#offers.freeCount / Math.max(1, this.#slots.taken)))
-    const wanted = this.#slots.wanted
+    const share = Math.max(1, Math.floor(offers.freeCount / Math.max(1, this.#slots.taken)))
+    const wanted = this.#slots.wantedOf(peer)
       ? Math.min(share, Math.ceil(restBytes / pieceBytes))
       : 1 + Math.ceil((peer.uploads.length * this.#board.blockBytes) / pieceBytes)
     while (peer.offers.size < wanted) {
-      const piece = this.#offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
+      const piece = offers.take(this.#limits.offerBandPerPeer * this.#peers.size)
       if (piece === null || peer.offers.size >= this.#limits.suggestions / 2) return
       peer.offers.set(piece, this.#nowMs)
       this.#send(peer, { type: "suggest", piece })
@@ -810,6 +896,7 @@ export class TorrentCore<Block> {
 
   #tick(): void {
     this.#download.settle(this.#nowMs)
+    this.#farDownload.settle(this.#nowMs, this.#inFlightFar > 0)
     const afresh = this.#nowMs - this.#afreshAtMs >= this.#limits.afreshMs
     if (afresh) this.#afreshAtMs = this.#nowMs
     for (const peer of this.#peers.values()) {
@@ -819,12 +906,13 @@ export class TorrentCore<Block> {
       this.#lapseOffers(peer)
       if (this.#dropIfDead(peer)) continue
       this.#stall(peer)
-      if (afresh) peer.exhaustedAt = -1
+      if (afresh || peer.idleSinceMs !== null) peer.exhaustedAt = -1
       this.#tellInterest(peer)
       if (this.#nowMs - peer.lastExchangeAtMs >= this.#limits.peerExchangeMs) this.#exchangePeers(peer)
       if (this.#nowMs - peer.lastSentAtMs >= this.#limits.keepAliveMs) this.#send(peer, { type: "keep-alive" })
     }
     this.#makeRoom()
+    this.#tendSite()
     this.#tellNews()
     this.#slots.tick(this.#nowMs)
     this.#turnSlots()
@@ -854,7 +942,7 @@ export class TorrentCore<Block> {
     for (const [piece, offeredAtMs] of peer.offers) {
       if (this.#nowMs - Math.max(offeredAtMs, peer.servedAtMs) < this.#limits.offerLapsesMs) break
       peer.offers.delete(piece)
-      this.#offers?.giveBack(piece)
+      this.#offersTo(peer)?.giveBack(piece)
     }
     this.#offer(peer)
   }
@@ -862,7 +950,9 @@ export class TorrentCore<Block> {
   #dropIfDead(peer: PeerState): boolean {
     const owes = peer.asked.size + peer.withdrawn.size > 0
     const quietMs = this.#nowMs - peer.lastHeardAtMs
-    if (quietMs >= this.#limits.silentMs || (owes && quietMs >= this.#limits.silentOwingMs)) {
+    // Who had nothing to say before it was asked owes an answer from then on.
+    const owingMs = owes ? Math.min(quietMs, this.#nowMs - peer.lastBlockAtMs) : 0
+    if (quietMs >= this.#limits.silentMs || owingMs >= (peer.near ? this.#limits.silentOwingMs : this.#limits.farSilentMs)) {
       this.#disconnect(peer, "silent", `nothing heard for ${quietMs} ms`)
       return true
     }
@@ -878,7 +968,10 @@ export class TorrentCore<Block> {
       peer.download.bytesPerSecond > 0 ? (this.#board.blockBytes * 1000) / peer.download.bytesPerSecond : Number.POSITIVE_INFINITY
     const limits = this.#limits
     const expectedMs = Number.isFinite(blockMs) ? Math.max(limits.stallMinMs, 4 * blockMs) : limits.stallFirstMs
-    if (this.#nowMs - peer.lastBlockAtMs < Math.min(limits.stallMaxMs, expectedMs * peer.patience)) return
+    const waitMs = peer.near
+      ? Math.min(limits.stallMaxMs, expectedMs * peer.patience)
+      : Math.min(limits.farStallMaxMs, Math.max(limits.farStallMinMs, expectedMs))
+    if (this.#nowMs - peer.lastBlockAtMs < waitMs) return
     peer.stalled = true
     for (const id of peer.asked.keys()) {
       this.#release(peer, id)
@@ -896,14 +989,80 @@ export class TorrentCore<Block> {
       return this.#disconnect(peer, "misbehaved", error.detail)
     }
     const taken = event.from === null ? event.addresses : event.addresses.slice(0, this.#limits.addressesPerMessage)
-    for (const address of taken) this.#addresses.add(address, event.given, this.#nowMs)
+    for (const address of taken) this.#addresses.add(address, event.given, event.where ?? "unknown", this.#nowMs)
     this.#dial()
+  }
+
+  // Between sites.
+
+  #learnSite({ peer: number, news }: CoreEvent<Block> & { kind: "site-news" }): void {
+    const peer = this.#peers.get(number)
+    if (peer === undefined) return
+    try {
+      this.#useless(peer, "news of the site")
+      // What another site says of ours, or of itself, is nothing to go by.
+      if (!peer.near) return
+      for (const piece of news.crossing) this.#requirePiece(piece)
+    } catch (error) {
+      if (!(error instanceof GridError)) throw error
+      return this.#disconnect(peer, "misbehaved", error.detail)
+    }
+    const { crossings } = this.#nearness
+    if (this.#nearness.heard(peer, news, this.#nowMs) && crossings.own.size > 0) this.#tellSite(peer, null)
+    for (const address of this.#nearness.wantedAddresses) {
+      if (this.#givenBySite.size < this.#limits.siteAddresses) this.#givenBySite.add(formatAddress(address))
+      this.#addresses.add(address, this.#givenBySite.has(formatAddress(address)), "near", this.#nowMs)
+    }
+  }
+
+  #tellSite(peer: PeerState, members: SiteNews["members"]): void {
+    const { crossings, wan } = this.#nearness
+    // Who has everything fetches nothing; it may send.
+    if (!peer.near || (peer.have.complete && wan.bytesPerSecond === null)) return
+    const crossing = [...crossings.own].slice(0, this.#limits.claims)
+    this.#effects.push({ kind: "tell-site", peer: peer.number, news: { members, crossing, budgetBytesPerSecond: wan.own } })
+  }
+
+  /** Other gateways are not to begin what this one has begun. */
+  #tellCrossings(): void {
+    this.#nearness.crossings.changed = false
+    for (const peer of this.#peers.values()) if (this.#nearness.isGateway(peer)) this.#tellSite(peer, null)
+  }
+
+  #tendSite(): void {
+    const nearness = this.#nearness
+    const { fetching, crossings } = nearness
+    nearness.tick(this.#peers.values(), this.complete, this.#nowMs)
+    if (!nearness.fetching) for (const piece of crossings.own) if (this.#board.partial(piece)?.unasked ?? true) crossings.end(piece)
+    if (fetching !== nearness.fetching) for (const peer of this.#peers.values()) this.#tellInterest(peer)
+    const news = nearness.news(this.#nowMs)
+    const rules = nearness.rules && this.#nowMs - this.#ruleToldAtMs >= this.#limits.ruleToldMs
+    if (rules) this.#ruleToldAtMs = this.#nowMs
+    if (news !== null || rules) for (const peer of this.#peers.values()) this.#tellSite(peer, news)
+    this.#sendAcross()
+    for (const peer of nearness.uselessFar(this.#peers.values(), this.#nowMs)) this.#disconnect(peer, "far", "brings nothing from its site")
+  }
+
+  /** What had to wait for the site's budget: who waited longest goes first. */
+  #sendAcross(): void {
+    if (this.#nearness.wan.bytesPerSecond === null) return
+    const waiting = [...this.#peers.values()].filter((peer) => !peer.near && peer.uploads.length > 0)
+    for (const peer of waiting.sort((a, b) => a.lastServedAtMs - b.lastServedAtMs)) this.#upload(peer)
+  }
+
+  #dialFar(): void {
+    let missing = this.#nearness.missingFar(this.#peers.values(), this.#addresses.halfOpenFar, this.#nowMs)
+    for (; missing > 0 && this.#addresses.halfOpen < this.#limits.halfOpen; missing -= 1) {
+      const address = this.#addresses.next("far", this.#nowMs)
+      if (address === null) return
+      this.#effects.push({ kind: "dial", address })
+    }
   }
 
   #exchangePeers(peer: PeerState): void {
     if (!peer.exchangesPeers) return
     peer.lastExchangeAtMs = this.#nowMs
-    const added: Address[] = []
+    const added: PeerState[] = []
     const dropped: Address[] = []
     const most = this.#limits.addressesPerMessage / 2
     const present = new Set<string>()
@@ -916,22 +1075,29 @@ export class TorrentCore<Block> {
       // Any of them as likely as another: were it the first, all would dial those.
       candidates += 1
       const place = candidates <= most ? candidates - 1 : this.#random.below(candidates)
-      if (place < most) added[place] = other.listen
+      if (place < most) added[place] = other
     }
-    for (const address of added) peer.toldOf.set(formatAddress(address), address)
+    const [near, far]: [Address[], Address[]] = [[], []]
+    for (const { listen, site } of added) {
+      if (listen === null) continue
+      ;(site === peer.site ? near : far).push(listen)
+      peer.toldOf.set(formatAddress(listen), listen)
+    }
     for (const [name, address] of peer.toldOf) {
       if (present.has(name) || dropped.length >= most) continue
       peer.toldOf.delete(name)
       dropped.push(address)
     }
-    if (added.length + dropped.length > 0) this.#effects.push({ kind: "exchange-peers", peer: peer.number, added, dropped })
+    if (added.length + dropped.length > 0) this.#effects.push({ kind: "exchange-peers", peer: peer.number, near, far, dropped })
   }
 
   #dial(): void {
     if (this.complete || !this.#taking) return
-    let dialled = this.#addresses.halfOpen
-    for (const peer of this.#peers.values()) if (peer.dialled !== null) dialled += 1
-    let connections = this.#peers.size + this.#addresses.halfOpen
+    this.#dialFar()
+    const halfOpenNear = this.#addresses.halfOpen - this.#addresses.halfOpenFar
+    let dialled = halfOpenNear
+    for (const peer of this.#peers.values()) if (peer.near && peer.dialled !== null) dialled += 1
+    let connections = this.#nearness.near + halfOpenNear
     while (this.#addresses.halfOpen < this.#limits.halfOpen && connections < this.#limits.peers) {
       const enough = dialled >= this.#limits.dialledWanted && connections >= this.#limits.connectionsWanted
       if (enough && dialled >= this.#limits.givenWanted) return
@@ -940,7 +1106,7 @@ export class TorrentCore<Block> {
         if (this.#nowMs < this.#dialAgainAtMs) return
         this.#dialAgainAtMs = this.#nowMs + this.#limits.dialPauseMs
       }
-      const address = this.#addresses.next(enough, this.#nowMs)
+      const address = this.#addresses.next(enough ? "given" : "any", this.#nowMs)
       if (address === null) return
       dialled += 1
       connections += 1

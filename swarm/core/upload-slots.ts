@@ -44,13 +44,26 @@ class Waiting {
   }
 }
 
+/** Interested peers without a slot: those that made something of a turn before, and the others. */
+class WaitingRoom {
+  readonly proven = new Waiting()
+  readonly others = new Waiting()
+
+  get count(): number {
+    return this.proven.count + this.others.count
+  }
+}
+
 export class UploadSlots {
   readonly #limits: Limits
   readonly #random: Random
-  /** Interested peers without a slot: those that made something of a turn before, and the others. */
-  readonly #proven = new Waiting()
-  readonly #others = new Waiting()
-  /** Of the others, those that have a slot. */
+  /** Of the own site; of other sites, who come after. */
+  readonly #near = new WaitingRoom()
+  readonly #far = new WaitingRoom()
+  /** Of other sites somebody was served last, or nobody waited. */
+  #farServedAtMs: number
+  #nowMs: number
+  /** Of those that made nothing of a turn yet, those that have a slot. */
   readonly #trying = new Set<PeerState>()
   readonly #rate: ReactiveRate
   readonly #pieceBytes: number
@@ -59,6 +72,9 @@ export class UploadSlots {
   /** For so many times the peers that would fill the uplink alone. */
   #factor = 1
   #taken = 0
+  #nearServed = 0
+  /** The fastest that all were together, of late. */
+  #peakBytesPerSecond = 0
   /** What was sent since the last trial began or ended, and whether all slots were taken all the time. */
   #sentBytes = 0
   #sinceMs: number
@@ -80,6 +96,8 @@ export class UploadSlots {
     this.#random = parts.random
     this.#rate = new ReactiveRate(parts.nowMs)
     this.#sinceMs = parts.nowMs
+    this.#nowMs = parts.nowMs
+    this.#farServedAtMs = parts.nowMs
     this.#pieceBytes = parts.pieceBytes
     this.#origin = parts.origin
   }
@@ -88,9 +106,10 @@ export class UploadSlots {
     return this.#taken
   }
 
-  /** Whether a slot that becomes free is of use to another, or one too many. */
-  get wanted(): boolean {
-    return this.#waitingCount > 0 || this.#taken > this.#slots
+  /** Whether the peer's slot, when it becomes free, is of use to another, or one too many. */
+  wantedOf(peer: PeerState): boolean {
+    if (this.#near.count > 0 || (peer.near ? this.#nearServed : this.#taken) > this.#slots) return true
+    return !peer.near && (this.#far.count > 0 || !this.#hasPlaceForFar)
   }
 
   /** Bytes of one turn while others wait; it ends with the piece in which they are reached. */
@@ -99,12 +118,14 @@ export class UploadSlots {
   }
 
   wait(peer: PeerState): void {
-    ;(peer.usedTurns > 0 ? this.#proven : this.#others).add(peer)
+    const room = peer.near ? this.#near : this.#far
+    ;(peer.usedTurns > 0 ? room.proven : room.others).add(peer)
   }
 
   waitNoMore(peer: PeerState): void {
-    this.#proven.delete(peer)
-    this.#others.delete(peer)
+    const room = peer.near ? this.#near : this.#far
+    room.proven.delete(peer)
+    room.others.delete(peer)
   }
 
   /**
@@ -112,14 +133,18 @@ export class UploadSlots {
    * many who come and waste theirs can't take all. Of few drawn at random it is the one that has least.
    */
   give(): PeerState | null {
-    if (this.#taken >= this.#slots) return null
+    const farDue = this.#isFarDue
+    if (this.#taken >= this.#slots && !farDue) return null
     const kept = Math.max(1, Math.floor(this.#slots / 4))
-    const toOthers = this.#others.count > 0 && (this.#proven.count === 0 || this.#trying.size < Math.max(1, this.#slots - kept))
-    const pool = toOthers ? this.#others : this.#proven
+    const room = farDue || (this.#near.count === 0 && this.#hasPlaceForFar) ? this.#far : this.#near
+    const toOthers = room.others.count > 0 && (room.proven.count === 0 || this.#trying.size < Math.max(1, this.#slots - kept))
+    const pool = toOthers ? room.others : room.proven
     const chosen = pool.draw(this.#limits.slotDraws, this.#random)
     if (chosen === null) return null
     pool.delete(chosen)
     if (toOthers) this.#trying.add(chosen)
+    if (chosen.near) this.#nearServed += 1
+    else this.#farServedAtMs = this.#nowMs
     this.#taken += 1
     return chosen
   }
@@ -127,6 +152,7 @@ export class UploadSlots {
   takeBack(peer: PeerState): void {
     this.#trying.delete(peer)
     this.#taken -= 1
+    if (peer.near) this.#nearServed -= 1
   }
 
   sent(bytes: number): void {
@@ -137,6 +163,12 @@ export class UploadSlots {
   /** To be called at each tick. */
   tick(nowMs: number): void {
     this.#rate.settle(nowMs)
+    this.#peakBytesPerSecond = Math.max(
+      this.#rate.bytesPerSecond,
+      this.#peakBytesPerSecond * 2 ** ((this.#nowMs - nowMs) / this.#limits.peakHalvesMs),
+    )
+    this.#nowMs = nowMs
+    if (this.#far.count === 0) this.#farServedAtMs = nowMs
     if (this.#taken < this.#slots || this.#waitingCount === 0) this.#busy = false
     if (nowMs - this.#sinceMs < this.#limits.slotTrialMs) return
     const bytesPerSecond = (this.#sentBytes * 1000) / (nowMs - this.#sinceMs)
@@ -150,7 +182,16 @@ export class UploadSlots {
   }
 
   get #waitingCount(): number {
-    return this.#proven.count + this.#others.count
+    return this.#near.count + this.#far.count
+  }
+
+  /** What an origin sends across while peers of its own site want all of its uplink, they lack: they pass it on themselves. */
+  get #hasPlaceForFar(): boolean {
+    return !this.#origin || this.#nearServed === 0 || this.#rate.bytesPerSecond < this.#peakBytesPerSecond / 2
+  }
+
+  get #isFarDue(): boolean {
+    return this.#far.count > 0 && this.#nowMs - this.#farServedAtMs >= this.#limits.slotFarMs
   }
 
   get #slots(): number {

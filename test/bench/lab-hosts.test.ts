@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { planHosts, type Fate } from "../../bench/lab/hosts.ts"
+import { idealSecondsAt } from "../../bench/scenario.ts"
 import { scenarioWith } from "./lab-results.ts"
 
 const countOf = (fate: Fate, scenario: ReturnType<typeof scenarioWith>) => planHosts(scenario).filter((host) => host.fate === fate).length
@@ -37,4 +38,31 @@ test("the same seed chooses the same hosts, another one others", () => {
     planHosts(scenarioWith({ hosts: "50", kill: "20%", seed })).flatMap(({ fate, number }) => (fate === "killed" ? number : []))
   assert.deepEqual(killed("7"), killed("7"))
   assert.notDeepEqual(killed("7"), killed("8"))
+})
+
+test("hosts are spread over the sites, the origins are at the first, and replicas are servers of the others", () => {
+  const hosts = planHosts(scenarioWith({ hosts: "10", origins: "2", sites: "3", replicas: "1" }))
+  assert.deepEqual(
+    hosts.map(({ site, member }) => `${site} ${member}`),
+    [
+      "0 server",
+      "0 server",
+      "0 client",
+      "0 client",
+      "0 client",
+      "0 client",
+      "1 server",
+      "1 client",
+      "1 client",
+      "2 server",
+      "2 client",
+      "2 client",
+    ],
+  )
+})
+
+test("a host at a site without origins has its ideal by the wide-area link, where that is the slower", () => {
+  const scenario = scenarioWith({ hosts: "4", sites: "2", size: "10000000", rate: "80mbit", wan: "8mbit" })
+  assert.deepEqual([idealSecondsAt(scenario, 0), idealSecondsAt(scenario, 1)], [1, 10])
+  assert.equal(idealSecondsAt(scenarioWith({ hosts: "4", sites: "2", size: "10000000", rate: "80mbit", wan: "1gbit" }), 1), 1)
 })

@@ -1,7 +1,7 @@
 /** What the lab reads from the kernel, from its peers and from its command line. */
 import assert from "node:assert/strict"
 import { describe, test } from "node:test"
-import { parseLinkBytes } from "../../bench/lab/link-counters.ts"
+import { parseLinkBytes, parseSiteBytes } from "../../bench/lab/link-counters.ts"
 import { busyShare, parseCpuTime } from "../../bench/lab/machine.ts"
 import { labHelp, readLabOptions } from "../../bench/lab/options.ts"
 import { readPeerLine } from "../../bench/lab/peer-protocol.ts"
@@ -23,12 +23,20 @@ describe("link counters", () => {
     ])
   })
 
+  test("a site sends what its own end of its wide-area link transmits", () => {
+    const text = DEVICES.replace("   h11:", "  wan1:")
+    assert.deepEqual(parseSiteBytes(text, [0, 1]), [
+      { sentBytes: 0, receivedBytes: 0 },
+      { sentBytes: 11_111_110, receivedBytes: 1_111_111 },
+    ])
+  })
+
   test("a link that is not there has carried nothing", () => {
     assert.deepEqual(parseLinkBytes(DEVICES, [{ number: 1 }]), [{ sentBytes: 0, receivedBytes: 0 }])
   })
 
   test("rates are differences by the time that really passed", () => {
-    const sample = (atMs: number, receivedBytes: number) => ({ atMs, links: [{ sentBytes: 2 * receivedBytes, receivedBytes }] })
+    const sample = (atMs: number, receivedBytes: number) => ({ atMs, links: [{ sentBytes: 2 * receivedBytes, receivedBytes }], sites: [] })
     assert.deepEqual(rateSamples([sample(5_000, 100), sample(5_250, 350), sample(5_750, 1_350)]), {
       atSeconds: [0.25, 0.75],
       receivedBytesPerSecond: [[1_000, 2_000]],
@@ -40,6 +48,7 @@ describe("link counters", () => {
     const samples = Array.from({ length: 5_101 }, (_, index) => ({
       atMs: index * 250,
       links: [{ sentBytes: 0, receivedBytes: index * 250 }],
+      sites: [],
     }))
     const { atSeconds, receivedBytesPerSecond } = rateSamples(samples)
     assert.ok(atSeconds.length <= 500, `${atSeconds.length} intervals`)
@@ -104,6 +113,8 @@ describe("the command line", () => {
     ["--congestion", "cubic dev eth1"],
     ["--hosts", "none"],
     ["--sweep", "2", "--slow", "3"],
+    ["--kill-gateways", "1"],
+    ["--sites", "2", "--wan-delay", "20ms"],
     ["--unknown"],
     ["word"],
   ])

@@ -22,6 +22,7 @@ export function hostResult(fields: Partial<HostResult> = {}): HostResult {
   return {
     number: 2,
     role: "host",
+    site: 0,
     fate: "usual",
     startedAtSeconds: 0,
     seconds: 10,
@@ -51,6 +52,7 @@ export function runOf(transport: string, seconds: readonly (number | null)[], fi
     machineBusy: 0.5,
     machineBusyBefore: 0,
     hosts: [origin, ...hosts],
+    sites: [],
     rates: { atSeconds: [], receivedBytesPerSecond: [], sentBytesPerSecond: [] },
     ...fields,
   }

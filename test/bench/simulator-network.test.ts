@@ -5,7 +5,7 @@ import type { BlockSpan } from "#swarm/core/messages.ts"
 import { seededRandom } from "#swarm/core/random.ts"
 import { kinds } from "../../bench/simulator/event-kinds.ts"
 import { EventQueue } from "../../bench/simulator/event-queue.ts"
-import { Network } from "../../bench/simulator/network.ts"
+import { joinEnds, Network } from "../../bench/simulator/network.ts"
 import { networkDefaults, WireCosts } from "../../bench/simulator/network-model.ts"
 import { Cutting } from "../../bench/simulator/pieces.ts"
 import { LinkEnd, type VirtualHost } from "../../bench/simulator/virtual-host.ts"
@@ -13,6 +13,8 @@ import { VirtualSwarm } from "../../bench/simulator/virtual-swarm.ts"
 
 const RATE = 1_250_000
 const BLOCKS = 400
+/** Of a site's links to others. */
+const WIDE_AREA = RATE / 10
 /** Of one block on a link of that rate, with headers. */
 const BLOCK_MS = (new WireCosts(networkDefaults, BLOCK_BYTES).blockBytes(BLOCK_BYTES) * 1_000) / RATE
 
@@ -25,26 +27,27 @@ class Wires {
   readonly network: Network
   readonly #queue = new EventQueue()
   readonly #ends: LinkEnd[] = []
-  readonly #swarm = new VirtualSwarm({ contentBytes: BLOCKS * BLOCK_BYTES, pieceBytes: BLOCK_BYTES, seed: 1 })
+  readonly #swarm: VirtualSwarm
 
-  constructor(path: { readonly delayMs?: number; readonly loss?: number } = {}) {
+  constructor(path: { readonly delayMs?: number; readonly loss?: number; readonly wideAreaDelayMs?: number } = {}) {
+    const wideAreaBytesPerSecond = WIDE_AREA
+    this.#swarm = new VirtualSwarm({ contentBytes: BLOCKS * BLOCK_BYTES, pieceBytes: BLOCK_BYTES, seed: 1, wideAreaBytesPerSecond })
     const cutting = new Cutting({ contentBytes: BLOCKS * BLOCK_BYTES, pieceBytes: BLOCK_BYTES, pieceCount: BLOCKS })
     this.network = new Network(
       { queue: this.#queue, cutting, costs: new WireCosts(networkDefaults, BLOCK_BYTES), random: seededRandom(5) },
-      { delayMs: path.delayMs ?? 0, loss: path.loss ?? 0 },
+      { delayMs: path.delayMs ?? 0, loss: path.loss ?? 0, wideAreaDelayMs: path.wideAreaDelayMs ?? 0 },
     )
   }
 
-  host(name: string, bytesPerSecond: number = RATE): VirtualHost {
-    return this.#swarm.add({ name, role: "client", holds: "nothing", bytesPerSecond })
+  host(name: string, bytesPerSecond: number = RATE, site = 0): VirtualHost {
+    return this.#swarm.add({ name, role: "client", holds: "nothing", bytesPerSecond, site })
   }
 
   connect(from: VirtualHost, to: VirtualHost): LinkEnd {
     const windowBytes = this.network.firstWindowBytes
     const end = new LinkEnd(this.#ends.length, from, { dialled: true, windowBytes, exact: false })
     const other = new LinkEnd(this.#ends.length + 1, to, { dialled: false, windowBytes, exact: false })
-    end.other = other
-    other.other = end
+    joinEnds(end, other)
     this.#ends.push(end, other)
     return end
   }
@@ -56,7 +59,10 @@ class Wires {
       const end = this.#ends[queue.a]
       const host = this.#swarm.hosts[queue.a]
       if (queue.kind === kinds.uplinkFree && host !== undefined) this.network.uplinkFree(host)
-      if (queue.kind === kinds.portOpened && host !== undefined) this.network.portOpened(host)
+      if (queue.kind === kinds.portOpened && host !== undefined) this.network.portOpened(host.down)
+      if (queue.kind === kinds.crossing) this.network.crossed(queue.a)
+      const site = this.#swarm.sites[queue.a >> 1]
+      if (queue.kind === kinds.wideAreaOpened && site !== undefined) this.network.portOpened(queue.a % 2 === 0 ? site.up : site.down)
       if (queue.kind === kinds.windowOpened && end !== undefined) this.network.windowOpened(end)
       if (queue.kind === kinds.uploaded) this.uploadedMs.push(queue.atMs)
       if ((queue.kind !== kinds.block && queue.kind !== kinds.small) || end === undefined) continue
@@ -202,4 +208,54 @@ test("events come in the order of their times, those of one time in the order in
     const [before, now] = [taken[index - 1] ?? -1, taken[index] ?? -1]
     assert.ok(atOf(before) < atOf(now) || (atOf(before) === atOf(now) && before < now), `seed 9, at ${index}`)
   }
+})
+
+for (const wideAreaDelayMs of [0, 20])
+  test(`what goes between sites shares their links: two senders have half each, ${wideAreaDelayMs} ms away`, () => {
+    const wires = new Wires({ wideAreaDelayMs })
+    for (const name of ["one", "two"]) wires.network.write(wires.connect(wires.host(`from ${name}`), wires.host(name, RATE, 1)), blocks(40))
+    wires.run()
+    const crossMs = 10 * BLOCK_MS
+    const lastMs = Math.max(last(wires.of("one")), last(wires.of("two")))
+    // On a path with delay the window has to open first.
+    assert.ok(Math.abs(lastMs - 80 * crossMs) < (wideAreaDelayMs === 0 ? 4 : 12) * crossMs, `${lastMs} ms, ${80 * crossMs} foretold`)
+    const half = ["one", "two"].map((name) => wires.of(name).filter((atMs) => atMs < lastMs / 2).length)
+    assert.ok(Math.abs((half[0] ?? 0) - (half[1] ?? 0)) <= 4, half.join(" and "))
+  })
+
+test("what crosses to a host keeps its port from nobody of its own site", () => {
+  const wires = new Wires()
+  const receiver = wires.host("receiver", RATE, 1)
+  wires.network.write(wires.connect(wires.host("far"), receiver), blocks(20))
+  wires.network.write(wires.connect(wires.host("near", RATE, 1), receiver), blocks(100))
+  wires.run()
+  const nearMs = last(wires.arrivals.filter(({ from }) => from === "near").map(({ atMs }) => atMs))
+  assert.ok(nearMs < 115 * BLOCK_MS, `${nearMs} ms, ${100 * BLOCK_MS} alone`)
+})
+
+test("a small message crosses behind the blocks that were written before it, and no faster than the way is long", () => {
+  const wires = new Wires({ wideAreaDelayMs: 20 })
+  const busy = wires.connect(wires.host("sender"), wires.host("busy", RATE, 1))
+  const idle = wires.connect(wires.host("other sender", RATE, 2), wires.host("idle", RATE, 3))
+  wires.network.write(busy, blocks(5))
+  wires.network.writeSmall(busy, [{ type: "have", piece: 3 }])
+  wires.network.writeSmall(idle, [{ type: "have", piece: 3 }])
+  wires.run()
+  assert.ok(last(wires.of("busy", "small")) >= last(wires.of("busy")))
+  const idleMs = last(wires.of("idle", "small"))
+  assert.ok(idleMs > 20 && idleMs < 30, `${idleMs} ms`)
+})
+
+test("both sites count what crossed, payload apart; between hosts of one site nothing does", () => {
+  const wires = new Wires()
+  const [here, beside, there] = [wires.host("here"), wires.host("beside"), wires.host("there", RATE, 1)]
+  wires.network.write(wires.connect(here, beside), blocks(10))
+  wires.run()
+  assert.deepEqual([here.site.sentBytes, here.site.receivedBytes], [0, 0])
+  wires.network.write(wires.connect(here, there), blocks(10))
+  wires.run()
+  assert.equal(here.site.sentPayloadBytes, 10 * BLOCK_BYTES)
+  assert.equal(there.site.receivedPayloadBytes, 10 * BLOCK_BYTES)
+  assert.ok(here.site.sentBytes > 10 * BLOCK_BYTES && here.site.sentBytes === there.site.receivedBytes)
+  assert.ok(there.site.sentBytes > 0 && there.site.sentBytes < 0.05 * here.site.sentBytes, "acknowledgements")
 })

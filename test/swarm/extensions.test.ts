@@ -15,6 +15,7 @@ import {
   METADATA,
   NEWS,
   PEER_EXCHANGE,
+  SITE,
 } from "#swarm/extensions.ts"
 import { readBencoded } from "#core/strict-bencode.ts"
 
@@ -25,6 +26,7 @@ test("an introduction comes out as it went in", () => {
     peerExchange: PEER_EXCHANGE,
     metadata: METADATA,
     news: NEWS,
+    site: SITE,
     dontHave: DONT_HAVE,
     metadataBytes: 4000,
     listenPort: 7401,
@@ -34,7 +36,7 @@ test("an introduction comes out as it went in", () => {
 
 test("an introduction of a stranger's choosing yields nulls or is refused: names of JavaScript mean nothing in it", () => {
   const plain = decodeIntroduction(Buffer.from("d1:md1:ad8:toStringi1ee9:__proto__i1eee"))
-  const nothing = { peerExchange: null, metadata: null, news: null, dontHave: null, metadataBytes: null, listenPort: null }
+  const nothing = { peerExchange: null, metadata: null, news: null, site: null, dontHave: null, metadataBytes: null, listenPort: null }
   assert.deepEqual(plain, { ...nothing, requestQueueLimit: 250 })
   assert.equal(decodeIntroduction(Buffer.from("d1:pi70000ee")).listenPort, null)
   assert.equal(decodeIntroduction(Buffer.from("d1:md11:ut_metadatai-3eee")).metadata, null)
@@ -60,8 +62,8 @@ test("peer exchange carries IPv4 addresses; others and port 0 are left out", () 
     { host: "192.0.2.7", port: 7401 },
     { host: "seed.example", port: 7401 },
   ]
-  assert.deepEqual(decodePeerExchange(encodePeerExchange(added, [])), [{ host: "192.0.2.7", port: 7401 }])
-  assert.deepEqual(decodePeerExchange(Buffer.from("d5:added6:\u0001\u0002\u0003\u0004\u0000\u0000e", "latin1")), [])
+  assert.deepEqual(decodePeerExchange(encodePeerExchange(added, [], [])).near, [{ host: "192.0.2.7", port: 7401 }])
+  assert.deepEqual(decodePeerExchange(Buffer.from("d5:added6:\u0001\u0002\u0003\u0004\u0000\u0000e", "latin1")).unknown, [])
   assert.throws(() => decodePeerExchange(Buffer.from("d5:added5:12345e")), misbehaved)
 })
 

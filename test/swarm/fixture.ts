@@ -17,6 +17,24 @@ const seed = (name: string): Buffer => createHash("sha256").update(name).digest(
 
 export type TestMember = { readonly memberId: string; readonly admission: Admission }
 
+/** DER of the authority of a site, whose key is the same whenever the site's name is. */
+async function testAuthority(site: string): Promise<Buffer> {
+  const nowMs = systemClock.nowMs()
+  return issueAuthority({
+    site: siteName(site),
+    seed: seed(`authority of ${site}`),
+    notBeforeMs: nowMs - DAY_MS,
+    notAfterMs: nowMs + DAY_MS,
+    serial: seed(site).subarray(0, 16),
+  })
+}
+
+/** From now on members of these other sites are admitted beside those of its own. */
+export async function federate({ admission }: TestMember, sites: readonly string[]): Promise<void> {
+  const federated = await Promise.all(sites.map(async (site) => ({ site, authorities: [await testAuthority(site)], revoked: [] })))
+  admission.update({ federated })
+}
+
 /** One member of `site`, whose authority is the same whenever the site's name is. */
 export async function testMember(
   name: string,
@@ -28,7 +46,7 @@ export async function testMember(
   const times = { notBeforeMs: nowMs - DAY_MS, notAfterMs: nowMs + DAY_MS }
   const authoritySeed = seed(`authority of ${site}`)
   const serial = seed(name).subarray(0, 16)
-  const authorityDer = await issueAuthority({ site: siteName(site), seed: authoritySeed, ...times, serial: seed(site).subarray(0, 16) })
+  const authorityDer = await testAuthority(site)
   const identity = memberIdentity(seed(`${site} ${name}`))
   const subject = {
     kind: "member",
@@ -57,15 +75,23 @@ export async function testMember(
   return { memberId: identity.memberId, admission }
 }
 
-export type SwarmSettings = Partial<SwarmOptions> & { readonly discovery?: Discovery; readonly log?: SwarmLog; readonly site?: string }
+export type SwarmSettings = Partial<SwarmOptions> & {
+  readonly discovery?: Discovery
+  readonly log?: SwarmLog
+  readonly site?: string
+  /** Sites whose members are admitted too. */
+  readonly federatedWith?: readonly string[]
+}
 
 /** A swarm on a free port of loopback; closed when the test ends. */
 export async function testSwarm(t: TestContext, name: string, role: "server" | "client", settings: SwarmSettings = {}): Promise<Swarm> {
-  const { discovery, log, site, ...options } = settings
+  const { discovery, log, site, federatedWith, ...options } = settings
   const member = await testMember(name, role, site)
+  if (federatedWith !== undefined) await federate(member, federatedWith)
   const swarm = await Swarm.listen(
     {
-      ...member,
+      memberId: member.memberId,
+      admission: federatedWith === undefined ? member.admission : member.admission.forSwarm(),
       clock: systemClock,
       discovery: discovery ?? null,
       random: seededRandom(seed(name).readUInt32BE()),

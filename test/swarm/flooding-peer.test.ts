@@ -76,14 +76,14 @@ for (const [what, bits] of [
 ] as const)
   test(`a peer is dropped for a bitfield ${what}`, () => {
     const bench = new Bench({ pieces: 9 })
-    bench.step({ kind: "connected", peer: 1, key: "member 1", role: "client", dialled: null })
+    bench.step({ kind: "connected", peer: 1, key: "member 1", role: "client", site: "here", dialled: null })
     bench.say(1, { type: "bitfield", bits })
     assert.ok(misbehaved(bench))
   })
 
 test("a peer is dropped for any message before it tells its pieces", () => {
   const bench = new Bench({ pieces: 9 })
-  bench.step({ kind: "connected", peer: 1, key: "member 1", role: "client", dialled: null })
+  bench.step({ kind: "connected", peer: 1, key: "member 1", role: "client", site: "here", dialled: null })
   bench.say(1, { type: "interested" })
   assert.ok(misbehaved(bench))
 })
@@ -136,7 +136,7 @@ test("a peer is dropped for a flood of addresses, and what is remembered of them
 test("a member that broke the rules three times is not admitted again", () => {
   const bench = new Bench({ pieces: 9 })
   for (const peer of [1, 2, 3, 4]) {
-    bench.step({ kind: "connected", peer, key: "the same member", role: "client", dialled: null })
+    bench.step({ kind: "connected", peer, key: "the same member", role: "client", site: "here", dialled: null })
     bench.say(peer, { type: "have", piece: 1 })
   }
   const reasons = bench.effects.flatMap((effect) => (effect.kind === "disconnect" ? [effect.reason] : []))

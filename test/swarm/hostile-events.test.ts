@@ -2,7 +2,8 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import fc from "fast-check"
 import { BLOCK_BYTES } from "#core/torrent.ts"
-import type { CoreEvent } from "#swarm/core/events.ts"
+import type { CoreEvent, SiteNews } from "#swarm/core/events.ts"
+import type { SiteMember } from "#swarm/core/gateways.ts"
 import type { BlockSpan, Message } from "#swarm/core/messages.ts"
 import { Bench } from "./played-peers.ts"
 
@@ -23,9 +24,24 @@ const message: fc.Arbitrary<Message<string>> = fc.oneof(
   fc.record({ type: fc.constant("block" as const), ...span, block: fc.constant("x") }),
 )
 
+const siteMember: fc.Arbitrary<SiteMember> = fc.record({
+  key: fc.constantFrom("member 0", "member 1", "member 2", "another"),
+  server: fc.boolean(),
+  duty: fc.constantFrom("holds", "fetches", "none"),
+  address: fc.constantFrom(null, { host: "192.0.2.1", port: 1 }),
+  quietMs: fc.nat(20_000),
+  sentBytesPerSecond: fc.nat(0xffffffff),
+})
+const siteNews: fc.Arbitrary<SiteNews> = fc.record({
+  members: fc.option(fc.array(siteMember, { maxLength: 4 })),
+  crossing: fc.array(pieceNumber, { maxLength: 4 }),
+  budgetBytesPerSecond: fc.constantFrom(null, null, 1, 1e9),
+})
+
 /** What peers may do, rightly or wrongly: numbers refer to what is open at that moment. */
 type Deed =
-  | { readonly kind: "connect"; readonly pieces: "all" | "none" }
+  | { readonly kind: "connect"; readonly pieces: "all" | "none"; readonly site: "here" | "there" }
+  | { readonly kind: "site-news"; readonly peer: number; readonly news: SiteNews }
   | { readonly kind: "say"; readonly peer: number; readonly message: Message<string> }
   | { readonly kind: "answer"; readonly peer: number; readonly how: "block" | "reject" }
   | { readonly kind: "leave"; readonly peer: number }
@@ -35,7 +51,15 @@ type Deed =
   | { readonly kind: "forget"; readonly peer: number; readonly piece: number }
 const peer = fc.nat(PEERS - 1)
 const deed: fc.Arbitrary<Deed> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("connect" as const), pieces: fc.constantFrom("all", "none") }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("connect" as const),
+      pieces: fc.constantFrom("all", "none"),
+      site: fc.constantFrom("here", "here", "there"),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("site-news" as const), peer, news: siteNews }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("say" as const), peer, message }) },
   {
     weight: 12,
@@ -83,12 +107,13 @@ test("whatever peers do, in whatever order, the core does not throw, and its boo
           const number = "peer" in each ? (open[each.peer % Math.max(1, open.length)] ?? 0) : 0
           if (each.kind === "connect" && open.length < PEERS) {
             open.push(next)
-            step({ kind: "connected", peer: next, key: `member ${next % 7}`, role: "client", dialled: null })
+            step({ kind: "connected", peer: next, key: `member ${next % 7}`, role: "client", site: each.site, dialled: null })
             if (open.includes(next))
               step({ kind: "message", peer: next, message: { type: each.pieces === "all" ? "have-all" : "have-none" } })
             if (open.includes(next)) step({ kind: "message", peer: next, message: { type: "unchoke" } })
             next += 1
-          } else if (each.kind === "forget") step({ kind: "dont-have", peer: number, piece: each.piece })
+          } else if (each.kind === "site-news") step({ kind: "site-news", peer: number, news: each.news })
+          else if (each.kind === "forget") step({ kind: "dont-have", peer: number, piece: each.piece })
           else if (each.kind === "say") step({ kind: "message", peer: number, message: each.message })
           else if (each.kind === "answer") {
             const request = asked.get(number)?.shift()

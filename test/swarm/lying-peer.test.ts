@@ -15,7 +15,7 @@ test("a peer that sent the whole of a corrupt piece is dropped and not admitted 
   bench.step({ kind: "piece-corrupt", piece: 0 })
   assert.deepEqual(dropped(bench), [[1, "corrupt"]])
   assert.ok(bench.effects.some((effect) => effect.kind === "drop-piece" && effect.piece === 0))
-  bench.step({ kind: "connected", peer: 2, key: "member 1", role: "client", dialled: null })
+  bench.step({ kind: "connected", peer: 2, key: "member 1", role: "client", site: "here", dialled: null })
   assert.deepEqual(dropped(bench).at(-1), [2, "banned"])
   bench.connect(3, "all")
   bench.finish([3])

@@ -31,7 +31,10 @@ export class Bench {
     const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
     const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
     if (held !== "all") for (const piece of held) field.set(piece)
-    this.core = new TorrentCore({ shape, held: field, random: seededRandom(seed), nowMs: 0, window }, limits)
+    this.core = new TorrentCore(
+      { own: { key: "member 0", server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0, window },
+      limits,
+    )
   }
 
   step(event: CoreEvent<string>): readonly Effect[] {
@@ -43,9 +46,21 @@ export class Bench {
   connect(
     peer: number,
     pieces: "all" | "none" | readonly number[],
-    options: { readonly role?: "server" | "client"; readonly unchokes?: boolean; readonly takesDontHave?: boolean } = {},
+    options: {
+      readonly role?: "server" | "client"
+      readonly site?: string
+      readonly unchokes?: boolean
+      readonly takesDontHave?: boolean
+    } = {},
   ): void {
-    this.step({ kind: "connected", peer, key: `member ${peer}`, role: options.role ?? "client", dialled: null })
+    this.step({
+      kind: "connected",
+      peer,
+      key: `member ${peer}`,
+      role: options.role ?? "client",
+      site: options.site ?? "here",
+      dialled: null,
+    })
     if (options.takesDontHave === true) this.introduce(peer)
     if (typeof pieces === "string") this.say(peer, { type: pieces === "all" ? "have-all" : "have-none" })
     else {

@@ -324,8 +324,8 @@ test("where too many came, those who have met others give way, and nobody who is
   const gone = () => bench.effects.flatMap((effect) => (effect.kind === "disconnect" ? [[effect.peer, effect.reason]] : []))
   for (const peer of [1, 2, 3, 4]) bench.connect(peer, "none")
   bench.say(1, { type: "interested" })
-  assert.ok(bench.core.hasRoom)
-  bench.step({ kind: "connected", peer: 5, key: "member 5", role: "client", dialled: null })
+  assert.ok(bench.core.hasRoomFor("here"))
+  bench.step({ kind: "connected", peer: 5, key: "member 5", role: "client", site: "here", dialled: null })
   assert.deepEqual(gone(), [[5, "full"]])
   bench.pass(900)
   assert.equal(gone().length, 1)
@@ -339,10 +339,10 @@ test("where too many came, those who have met others give way, and nobody who is
 test("who downloads takes no more connections than others have", () => {
   const bench = new Bench({ pieces: 1, connectionsTaken: 2 })
   for (const peer of [1, 2]) {
-    assert.ok(bench.core.hasRoom)
+    assert.ok(bench.core.hasRoomFor("here"))
     bench.connect(peer, "none")
   }
-  assert.ok(!bench.core.hasRoom)
+  assert.ok(!bench.core.hasRoomFor("here"))
 })
 
 test("a cancelled request is answered with a refusal, once", () => {

@@ -122,7 +122,7 @@ test("a forgotten piece that does not exist, or is told of before any other, end
   const bench = new Bench({ pieces: 8 })
   bench.connect(1, "all")
   bench.step({ kind: "dont-have", peer: 1, piece: 8 })
-  bench.step({ kind: "connected", peer: 2, key: "member 2", role: "client", dialled: null })
+  bench.step({ kind: "connected", peer: 2, key: "member 2", role: "client", site: "here", dialled: null })
   bench.step({ kind: "dont-have", peer: 2, piece: 1 })
   const dropped = bench.effects.flatMap((effect) => (effect.kind === "disconnect" ? [[effect.peer, effect.reason]] : []))
   assert.deepEqual(dropped, [

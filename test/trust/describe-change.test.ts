@@ -207,7 +207,7 @@ test("a publication shows the image with its size and its layers' digests, and w
   ])
   const digest = shortDigest(seedOf("os:2 sealed").toString("hex"))
   assert.deepEqual(told({ publishers: new Map([["publisher", { documents }]]) }).slice(1), [
-    `  + os:2: 3 entries, 9 bytes, layers ${digest} and ${digest}, made at 2026-11-22T12:00:00.000Z`,
+    `  + os:2: 3 entries, 9 bytes, layers ${digest}, ${digest}, made at 2026-11-22T12:00:00.000Z`,
     "  + grant of os:2 to group lab, generation 1",
     "  + grant of os:2 to group staff, generation 4",
   ])

@@ -16,7 +16,7 @@ const role = (...patterns: readonly string[]) => ({
 })
 const signs = (pattern: string, image: string) => {
   const ref = imageRef(image)
-  return maySign(role(pattern), [targetPath.manifest(ref), targetPath.grants(ref)])
+  return maySign(role(pattern), [targetPath.manifest(ref), targetPath.grants(ref), targetPath.tags(ref.name)])
 }
 
 test("hpc/* is everything below hpc at any depth, * is everything, a name is itself alone", () => {
@@ -26,6 +26,31 @@ test("hpc/* is everything below hpc at any depth, * is everything, a name is its
   assert.ok(signs("web", "web:1") && !signs("web", "web/a:1") && !signs("web", "webb:1"))
   assert.ok(signs("deb*", "debian:1") && signs("deb*", "deb:1") && !signs("deb*", "debian/x:1"))
   assert.ok(signs("*/web", "a/web:1") && !signs("*/web", "web:1") && !signs("*/web", "a/b/web:1"))
+})
+
+test("tags of an image are within the very patterns that the image is within", () => {
+  for (const pattern of ["*", "hpc/*", "web", "deb*", "*/web", "a/b/c/d"])
+    for (const name of [
+      "web",
+      "deb",
+      "debian",
+      "hpc",
+      "hpc/a",
+      "hpc/a/b",
+      "hpc/a/b/c",
+      "a/web",
+      "a/b/c/d",
+      "a/b/web",
+      "web.json",
+      "deb/web",
+    ]) {
+      const ref = imageRef(`${name}:1`)
+      assert.equal(
+        maySign(role(pattern), [targetPath.tags(ref.name)]),
+        maySign(role(pattern), [targetPath.manifest(ref)]),
+        `${pattern} ${name}`,
+      )
+    }
 })
 
 test("a pattern of five segments, of other characters or without any is refused", () => {

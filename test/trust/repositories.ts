@@ -1,6 +1,6 @@
 /** A site's repository in the small for tests, and the tools of an attacker who holds some of its keys. */
 import { createHash } from "node:crypto"
-import type { Grants, Manifest, SiteDocument } from "#core/documents.ts"
+import type { Grants, Manifest, SiteDocument, Tags } from "#core/documents.ts"
 import { GridError, type RefusalCode } from "#core/errors.ts"
 import { imageRef } from "#core/identifiers.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "#trust/catalog-file.ts"
@@ -52,6 +52,8 @@ export function manifestOf(image: string, changed: Partial<Manifest> = {}): Mani
     publishedAtMs: startMs,
     recipient: `age1${"q".repeat(58)}`,
     entryCount: 3,
+    exclude: [],
+    lineage: null,
     layers: [
       { kind: "full", ...layer, ...digests },
       { kind: "index", ...layer, ...digests },
@@ -66,6 +68,15 @@ export const grantsOf = (image: string, changed: Partial<Grants> = {}): Grants =
   grants: [],
   retiredAtMs: null,
   pinned: false,
+  ...changed,
+})
+
+/** @param versions by tag */
+export const tagsOf = (name: string, versions: Readonly<Record<string, string>>, changed: Partial<Tags> = {}): Tags => ({
+  format: "imagegrid-tags-1",
+  site: "lab",
+  name,
+  tags: Object.entries(versions).map(([tag, version]) => ({ tag, version, movedAtMs: startMs })),
   ...changed,
 })
 

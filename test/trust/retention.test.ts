@@ -9,11 +9,15 @@ import { grantsOf, manifestOf, siteDocument, startMs } from "./repositories.ts"
 type State = { readonly retiredAtMs?: number | null; readonly pinned?: boolean }
 
 /** Versions in the order of their publication. */
-function catalogOf(versions: Readonly<Record<string, State>>, keepLast: number | null = null): Pick<Catalog, "images" | "grants" | "site"> {
+function catalogOf(
+  versions: Readonly<Record<string, State>>,
+  keepLast: number | null = null,
+): Pick<Catalog, "images" | "grants" | "tags" | "site"> {
   const images = Object.entries(versions)
   return {
     images: new Map(images.map(([image], at) => [image, manifestOf(image, { publishedAtMs: startMs + at })])),
     grants: new Map(images.map(([image, state]) => [image, grantsOf(image, state)])),
+    tags: new Map(),
     site: { ...siteDocument(), retention: keepLast === null ? [] : [{ names: ["deb*"], keepLast }] },
   }
 }

@@ -8,18 +8,28 @@ import { parseTorrent, pieceBytesAt } from "#core/torrent.ts"
 import { LAYER_FILE } from "#store/file-piece-store.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { Swarm } from "#swarm/swarm.ts"
-import { testMember } from "../../../test/swarm/fixture.ts"
+import { federate, testMember } from "../../../test/swarm/fixture.ts"
 import { machineMs, START, type PeerLine, type PeerTask } from "../peer-protocol.ts"
 
 const task = JSON.parse(process.argv[2] ?? "") as PeerTask
 const say = (line: PeerLine) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 const torrent = parseTorrent(await readFile(task.infoPath))
-const member = await testMember(`${task.role} ${task.number}`, task.role === "origin" ? "server" : "client")
+/** Every site admits the members of all others. */
+const siteOf = (site: number) => `site-${site + 1}`
+const member = await testMember(`${task.role} ${task.number}`, task.member, siteOf(task.site))
+await federate(
+  member,
+  Array.from({ length: task.siteCount }, (_, site) => siteOf(site)).filter((site) => site !== siteOf(task.site)),
+)
 const store = await LayerStore.open(task.directory)
 const pieces = await store.pieces(torrent)
-const swarm = await Swarm.listen({ ...member, clock: systemClock, discovery: null }, { listen: task.listen })
-const session = swarm.join(torrent, pieces)
+const budget = task.member === "server" ? task.wideAreaBudgetBytesPerSecond : null
+const swarm = await Swarm.listen(
+  { memberId: member.memberId, admission: member.admission.forSwarm(), clock: systemClock, discovery: null },
+  { listen: task.listen, ...(budget === null ? {} : { wanBytesPerSecondLimit: budget }) },
+)
+const session = swarm.join(torrent, pieces, { sharedWith: () => true })
 const commands = createInterface({ input: process.stdin })
 const ended = once(commands, "close")
 say({ kind: "ready" })

@@ -17,7 +17,20 @@ export async function compileOnce(script: URL, { infoPath }: LabContent): Promis
     const listen = { host: "127.0.0.1", port: 0 }
     const own = join(directory, "own")
     await mkdir(own)
-    const task: PeerTask = { role: "host", number: 0, listen, origins: [], all: [], infoPath, directory: own, window: false }
+    const task: PeerTask = {
+      role: "host",
+      member: "client",
+      site: 0,
+      siteCount: 1,
+      number: 0,
+      listen,
+      origins: [],
+      all: [],
+      infoPath,
+      directory: own,
+      window: false,
+      wideAreaBudgetBytesPerSecond: null,
+    }
     const { program, words, env = {} } = nodePeer(script, task)
     await run(program, words, { env })
   } finally {

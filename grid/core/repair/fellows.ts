@@ -3,8 +3,9 @@
  * position in the ranking, so that a question about one image is a few operations on words.
  */
 import type { MemberId } from "#core/identifiers.ts"
-import { isTooManyGone, livenessOf, nextChangeMs, type Liveness, type LivenessLimits } from "./liveness.ts"
-import type { Ranking } from "./placement.ts"
+import { isTooManyGone, livenessOf, nextChangeMs, type Liveness, type LivenessLimits } from "../liveness.ts"
+import type { Ranking } from "../placement.ts"
+import { hasBit, setBit, type ServerBits } from "./server-bits.ts"
 
 type Fellow = {
   silentSinceMs: number | null
@@ -14,17 +15,6 @@ type Fellow = {
   full: boolean
   /** When it last had something new, or was new itself. */
   tookMs: number
-}
-
-/** Bits of 32 servers in each word. */
-export type ServerBits = Uint32Array
-
-export function hasBit(bits: ServerBits, server: number): boolean {
-  return ((bits[server >>> 5] ?? 0) & (1 << (server & 31))) !== 0
-}
-
-export function setBit(bits: ServerBits, server: number): void {
-  bits[server >>> 5] = (bits[server >>> 5] ?? 0) | (1 << (server & 31))
 }
 
 export class Fellows {

@@ -3,7 +3,7 @@
  * a reason to audit it: each of its images once, by those who would have to take it.
  */
 import type { MemberId } from "#core/identifiers.ts"
-import type { ImageId } from "./repair-events.ts"
+import type { ImageId } from "../repair-events.ts"
 
 export class Doubts {
   readonly #failed = new Map<MemberId, Set<ImageId>>()
@@ -11,6 +11,11 @@ export class Doubts {
   readonly #passed = new Map<MemberId, Map<ImageId, number>>()
   readonly #told = new Map<MemberId, ReadonlySet<MemberId>>()
   #suspected: ReadonlyMap<MemberId, number> = new Map()
+
+  /** No audit failed here that has not been passed since. */
+  get isEmpty(): boolean {
+    return this.#failed.size === 0
+  }
 
   /** Servers that failed an audit here and have not passed it since. */
   get own(): readonly MemberId[] {

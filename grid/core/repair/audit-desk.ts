@@ -1,7 +1,7 @@
 /** Audits asked for and under way: each pair of server and image once at a time, a few at once, and again after a while where no answer came. */
 import type { MemberId } from "#core/identifiers.ts"
-import type { AuditOutcome, ImageId } from "./repair-events.ts"
-import type { RepairLimits } from "./repair-limits.ts"
+import type { AuditOutcome, ImageId } from "../repair-events.ts"
+import type { RepairLimits } from "../repair-limits.ts"
 
 type Audit = { readonly server: MemberId; readonly image: ImageId; readonly notBeforeMs: number; readonly unanswered: number }
 
