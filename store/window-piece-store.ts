@@ -8,8 +8,8 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { PieceSet, requireHeldRange, requirePiece, type Shape } from "./piece-set.ts"
 
 /** Memory for the pieces that are wanted next, and for those that others may still want. */
-const AHEAD_BYTES = 32 * 1024 * 1024
-const BEHIND_BYTES = 16 * 1024 * 1024
+const AHEAD_BYTES = 20 * 1024 * 1024
+const BEHIND_BYTES = 8 * 1024 * 1024
 /** However large the pieces are. */
 const AHEAD_PIECES_MIN = 4
 const BEHIND_PIECES_MIN = 2

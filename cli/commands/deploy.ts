@@ -10,7 +10,7 @@ import type { LocalPolicy } from "#image/update-plan.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
-import { countBuffersWithTheHeap } from "../memory.ts"
+import { collectBuffersEach, countBuffersWithTheHeap } from "../memory.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { byteCount, durationMs, seedUntilOf } from "../values.ts"
@@ -29,10 +29,12 @@ type Options = HostOptions &
 
 /** A directory of this name is ./none. */
 const NO_STAGE = "none"
+const BUFFER_BYTES_WITHOUT_STAGE = 16 * 1024 * 1024
 const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
+  using _ = options.stage === NO_STAGE ? collectBuffersEach(BUFFER_BYTES_WITHOUT_STAGE) : null
   if (options.stage !== NO_STAGE) countBuffersWithTheHeap()
   const query = imageQuery(image ?? "")
   if ((options.target === undefined) === (options.slots === undefined))
