@@ -2,20 +2,19 @@
 import { setFlagsFromString } from "node:v8"
 import type { DeployEvent, DeployOptions } from "#client/deploy.ts"
 import { deployAndReport } from "#client/report.ts"
-import { defaultUsefulness } from "#client/usefulness.ts"
+import { defaultUsefulness, usefulnessOver } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, durationMs, seedUntilOf } from "../values.ts"
+import { durationMs, seedUntilOf } from "../values.ts"
 
 type Options = HostOptions & {
   readonly target?: string
   readonly stage?: string
   readonly seedUntil?: string
-  readonly usefulAbove?: string
   readonly usefulOver?: string
   /** False when --no-devices was given. */
   readonly devices?: boolean
@@ -42,12 +41,10 @@ export default async function run(context: CommandContext, [image]: readonly str
     stage: options.stage ?? null,
     devices: options.devices === false ? "refuse" : "make",
     seedUntil: seedUntilOf(options.seedUntil ?? "useful"),
-    usefulness: {
-      belowBytesPerSecond:
-        options.usefulAbove === undefined ? defaultUsefulness.belowBytesPerSecond : byteCount("--useful-above", options.usefulAbove),
-      overMs:
-        options.usefulOver === undefined ? defaultUsefulness.overMs : durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX),
-    },
+    usefulness:
+      options.usefulOver === undefined
+        ? defaultUsefulness
+        : usefulnessOver(durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX)),
   }
   await withClientMember(context, async (member) => {
     const show = narrator(context)
