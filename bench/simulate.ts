@@ -7,7 +7,7 @@ import { readSimulatorOptions, simulatorHelp, type SimulatorOptions } from "./si
 import type { Progress } from "./simulator/play.ts"
 import { playInWorker, RunBroken } from "./simulator/play-in-worker.ts"
 import type { SimulationResult } from "./simulator/result.ts"
-import { simulationTable } from "./simulator/table.ts"
+import { seedingTable, simulationTable } from "./simulator/table.ts"
 
 const args = process.argv.slice(2)
 
@@ -15,13 +15,15 @@ async function main(options: SimulatorOptions): Promise<void> {
   const measured = options.comparePath === null ? [] : measuredRuns(await readFile(options.comparePath, "utf8"))
   const scenarios = measured.length === 0 ? options.scenarios : comparedScenarios(measured)
   const results: SimulationResult[] = []
-  for (const scenario of scenarios) {
-    const result = await playInWorker(scenario, options, options.progress ? showProgress : () => undefined)
+  const runs = scenarios.flatMap((scenario) => options.policies.map((until) => ({ scenario, until })))
+  for (const { scenario, until } of runs) {
+    const result = await playInWorker(scenario, { ...options, until }, options.progress ? showProgress : () => undefined)
     if (options.progress) process.stderr.write("\n")
     results.push(result)
-    if (scenarios.length > 1) console.log(simulationTable([result]))
+    if (runs.length > 1) console.log(simulationTable([result]))
   }
   console.log(simulationTable(results))
+  if (options.policies.some((until) => until !== null)) console.log(seedingTable(results))
   if (measured.length > 0) console.log(comparisonTable(measured, results))
   if (options.jsonPath !== null) await writeFile(options.jsonPath, JSON.stringify({ results }))
   if (options.figuresDirectory !== null) await writeFigures(options.figuresDirectory, results)

@@ -84,8 +84,8 @@ export class Usefulness {
   }
 
   /** For how long this client stays when nobody is in need any more. */
-  #reserveMs({ otherSeeders, leavingBefore, metClients, arrivalGapMs }: Demand): number {
-    if (!metClients || leavingBefore < otherSeeders) return 0
+  #reserveMs({ relieved, metClients, arrivalGapMs }: Demand): number {
+    if (!metClients || relieved) return 0
     const { reserveMs, reserveMaxMs, reserveGaps } = this.#rule
     return Math.min(reserveMaxMs, Math.max(reserveMs, reserveGaps * (arrivalGapMs ?? 0)))
   }

@@ -8,6 +8,8 @@ export type Demand = {
   readonly otherSeeders: number
   /** Of those, the ones of lower member ids: they leave first, so that not all leave at once. */
   readonly leavingBefore: number
+  /** One that leaves later has seen as much as this member of how downloaders come. */
+  readonly relieved: boolean
   /** A client of the own site was ever connected: this one is not alone with servers. */
   readonly metClients: boolean
   /** Mean time between those who came to download, this member first of them; null where it was the only one, or all came at once. */
@@ -35,6 +37,11 @@ export class Arrivals {
     if (together) return
     this.#timesMs.push(nowMs)
     if (this.#timesMs.length > this.#limits.arrivalsKept) this.#timesMs.shift()
+  }
+
+  /** When the last of those that came together began to come; null where none came after this member. */
+  get lastMs(): number | null {
+    return this.#timesMs.length < 2 ? null : (this.#timesMs.at(-1) ?? null)
   }
 
   get gapMs(): number | null {

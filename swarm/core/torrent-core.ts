@@ -156,16 +156,20 @@ export class TorrentCore<Block> {
   get demand(): Demand {
     let otherSeeders = 0
     let leavingBefore = 0
-    for (const { near, role, have, satisfied, key } of this.#peers.values()) {
+    let relieved = false
+    const lastArrivalMs = this.#arrivals.lastMs ?? Number.POSITIVE_INFINITY
+    for (const { near, role, have, satisfied, key, connectedAtMs } of this.#peers.values()) {
       // Who has everything isn't told of pieces: that it has them too shows when it wants no more of ours.
       if (!near || role !== "client" || !(have.complete || (satisfied && this.complete))) continue
       otherSeeders += 1
       if (key < this.#ownKey) leavingBefore += 1
+      else if (connectedAtMs < lastArrivalMs) relieved = true
     }
     return {
       peersInNeed: this.peersInNeed,
       otherSeeders,
       leavingBefore,
+      relieved,
       metClients: this.#metClients,
       arrivalGapMs: this.#arrivals.gapMs,
       uploadedBytes: this.statistics.uploadedBytes,
