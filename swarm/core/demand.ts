@@ -14,6 +14,8 @@ export type Demand = {
   readonly metClients: boolean
   /** Mean time between those who came to download, this member first of them; null where it was the only one, or all came at once. */
   readonly arrivalGapMs: number | null
+  /** How long the download took; null where nothing was missing from the start. */
+  readonly tookMs: number | null
   readonly uploadedBytes: number
   /** The most that it uploaded in some seconds. */
   readonly uploadPeakBytesPerSecond: number

@@ -74,6 +74,9 @@ export class TorrentCore<Block> {
   readonly #uploadPeak: PeakRate
   readonly #arrivals: Arrivals
   #metClients = false
+  readonly #startedAtMs: number
+  /** When the last piece came. */
+  #completeAtMs: number | null = null
   #inFlight = 0
   /** Of those, to members of other sites. */
   #inFlightFar = 0
@@ -100,6 +103,7 @@ export class TorrentCore<Block> {
   ) {
     this.#limits = { ...defaultLimits, ...options }
     this.#nowMs = parts.nowMs
+    this.#startedAtMs = parts.nowMs
     this.#ruleToldAtMs = parts.nowMs
     this.#random = parts.random
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random)
@@ -172,6 +176,7 @@ export class TorrentCore<Block> {
       relieved,
       metClients: this.#metClients,
       arrivalGapMs: this.#arrivals.gapMs,
+      tookMs: this.#completeAtMs === null ? null : this.#completeAtMs - this.#startedAtMs,
       uploadedBytes: this.statistics.uploadedBytes,
       uploadPeakBytesPerSecond: this.#uploadPeak.bytesPerSecond,
     }
@@ -669,7 +674,9 @@ export class TorrentCore<Block> {
     this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
-    if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
+    if (!this.complete) return
+    this.#completeAtMs = this.#nowMs
+    for (const peer of this.#peers.values()) this.#parted(peer)
   }
 
   /** Two that have everything stay connected, to pass on addresses, only while there is plenty of room for others. */

@@ -9,8 +9,10 @@ const lonely: Demand = {
   peersInNeed: 0,
   otherSeeders: 0,
   leavingBefore: 0,
+  relieved: false,
   metClients: false,
   arrivalGapMs: null,
+  tookMs: 10_000,
   uploadedBytes: 0,
   uploadPeakBytesPerSecond: 1_000_000,
 }
@@ -42,13 +44,16 @@ test("need puts the quiet time off", () => {
 })
 
 test("of those who see one another the last in order stays in reserve where clients came before, the others leave", () => {
-  assert.equal(seed(() => ({ ...reserve, otherSeeders: 4, leavingBefore: 3 }), 600_000)?.atMs, rule.quietMs)
+  assert.equal(seed(() => ({ ...reserve, otherSeeders: 4, leavingBefore: 3, relieved: true }), 600_000)?.atMs, rule.quietMs)
   assert.equal(seed(() => ({ ...reserve, otherSeeders: 4, leavingBefore: 4 }), 600_000)?.atMs, rule.reserveMs)
   assert.equal(seed(() => reserve, 600_000)?.atMs, rule.reserveMs)
 })
 
-test("the reserve stays for some times the pause between those who came, within bounds", () => {
-  assert.equal(seed(() => ({ ...reserve, arrivalGapMs: 100_000 }), 700_000)?.atMs, 3 * 100_000)
+test("the reserve stays as long as its download took, or some times the pause between those who came, within bounds", () => {
+  assert.equal(seed(() => ({ ...reserve, tookMs: 100_000 }), 700_000)?.atMs, 100_000)
+  assert.equal(seed(() => ({ ...reserve, tookMs: 1e9 }), 700_000)?.atMs, rule.reserveMaxMs)
+  assert.equal(seed(() => ({ ...reserve, tookMs: null }), 700_000)?.atMs, rule.reserveMs)
+  assert.equal(seed(() => ({ ...reserve, arrivalGapMs: 100_000 }), 700_000)?.atMs, 2 * 100_000)
   assert.equal(seed(() => ({ ...reserve, arrivalGapMs: 1 }), 700_000)?.atMs, rule.reserveMs)
   assert.equal(seed(() => ({ ...reserve, arrivalGapMs: 1e9 }), 700_000)?.atMs, rule.reserveMaxMs)
 })
@@ -81,11 +86,28 @@ test("when others have just left, what they carried is still counted", () => {
   // Two of ten that were busy to a half are gone: ten at a half are eight at 5/8, of which one more can be missed at most.
   const after = (before: number) => (atMs: number) => ({
     ...needed,
-    otherSeeders: atMs < 4_500 ? 9 : 7,
+    otherSeeders: atMs < 9_500 ? 9 : 7,
     leavingBefore: before,
     uploadedBytes: uploading(0.5, atMs),
   })
-  assert.equal(seed(after(1), rule.overMs), null)
+  assert.equal(seed(after(1), 2 * rule.overMs), null)
+})
+
+test("where downloaders come one after another, those stay who carried the last one, for as long as one may be expected", () => {
+  // Busy for 20 s, so that four of six are needed; then nobody comes.
+  const intermittent = (leavingBefore: number) => (atMs: number) => ({
+    ...reserve,
+    peersInNeed: atMs < 20_000 ? 1 : 0,
+    otherSeeders: 5,
+    leavingBefore,
+    relieved: leavingBefore < 5,
+    arrivalGapMs: 15_000,
+    uploadedBytes: uploading(0.45, Math.min(atMs, 20_000)),
+  })
+  assert.match(seed(intermittent(1), 20_000)?.why ?? "", /others .* carry/)
+  assert.equal(seed(intermittent(2), 20_000), null)
+  const leftAtMs = seed(intermittent(2), 600_000)?.atMs ?? 0
+  assert.ok(leftAtMs > 20_000 + rule.quietMs && leftAtMs <= 20_000 + 15_000 + rule.overMs, `left after ${leftAtMs} ms`)
 })
 
 test("a client that serves several torrents stays for the one that needs it", () => {
@@ -108,8 +130,16 @@ test("whatever is seen, of those who see the same one stays while anyone is in n
       const staying = places.filter(
         (leavingBefore) =>
           seed(
-            (atMs) => ({ ...needed, peersInNeed, otherSeeders, leavingBefore, arrivalGapMs, uploadedBytes: uploading(load, atMs) }),
-            rule.overMs,
+            (atMs) => ({
+              ...needed,
+              peersInNeed,
+              otherSeeders,
+              leavingBefore,
+              relieved: leavingBefore < otherSeeders,
+              arrivalGapMs,
+              uploadedBytes: uploading(load, atMs),
+            }),
+            2 * rule.overMs,
           ) === null,
       )
       assert.ok(staying.includes(otherSeeders), "the last in order")
@@ -123,7 +153,7 @@ test("two who see the same never leave at the same moment for want of need", () 
   fc.assert(
     fc.property(fc.option(fc.integer({ min: 0, max: 1_000_000 })), (arrivalGapMs) => {
       const [first, second] = [0, 1].map((leavingBefore) =>
-        seed(() => ({ ...reserve, otherSeeders: 1, leavingBefore, arrivalGapMs }), 2 * rule.reserveMaxMs),
+        seed(() => ({ ...reserve, otherSeeders: 1, leavingBefore, relieved: leavingBefore === 0, arrivalGapMs }), 2 * rule.reserveMaxMs),
       )
       assert.ok(first !== undefined && first !== null && second !== undefined && second !== null)
       assert.ok(first.atMs < second.atMs)
