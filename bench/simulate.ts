@@ -1,13 +1,14 @@
 /** `npm run bench:simulate`: the simulator. Plays one file to up to tens of thousands of hosts in memory and tells how long each took. `--help` lists the options. */
 import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { seedingTable } from "./seeding-figures.ts"
 import { comparedScenarios, comparisonTable, measuredRuns } from "./simulator/compare.ts"
 import { simulatorFigures } from "./simulator/figures.ts"
 import { readSimulatorOptions, simulatorHelp, type SimulatorOptions } from "./simulator/options.ts"
 import type { Progress } from "./simulator/play.ts"
 import { playInWorker, RunBroken } from "./simulator/play-in-worker.ts"
-import type { SimulationResult } from "./simulator/result.ts"
-import { seedingTable, simulationTable } from "./simulator/table.ts"
+import { simulationFigures, type SimulationResult } from "./simulator/result.ts"
+import { simulationTable } from "./simulator/table.ts"
 
 const args = process.argv.slice(2)
 
@@ -23,11 +24,16 @@ async function main(options: SimulatorOptions): Promise<void> {
     if (runs.length > 1) console.log(simulationTable([result]))
   }
   console.log(simulationTable(results))
-  if (options.policies.some((until) => until !== null)) console.log(seedingTable(results))
+  if (options.policies.some((until) => until !== null))
+    console.log(seedingTable(results.map((result) => ({ result, originCopies: originCopies(result) }))))
   if (measured.length > 0) console.log(comparisonTable(measured, results))
   if (options.jsonPath !== null) await writeFile(options.jsonPath, JSON.stringify({ results }))
   if (options.figuresDirectory !== null) await writeFigures(options.figuresDirectory, results)
   if (results.some(({ outcome }) => outcome !== "finished")) process.exitCode = 1
+}
+
+function originCopies(result: SimulationResult): number {
+  return simulationFigures(result).originCopies.reduce((sum, each) => sum + each, 0)
 }
 
 async function writeFigures(directory: string, results: readonly SimulationResult[]): Promise<void> {

@@ -116,35 +116,3 @@ export function simulationFigures(result: SimulationResult): SimulationFigures {
     speed: (result.hosts.length * result.seconds) / result.wallSeconds,
   }
 }
-
-/** What the lab's results and the simulator's have in common. */
-type SeedingResult = {
-  readonly hosts: readonly Pick<SimulatedHost, "role" | "startedAtSeconds" | "seconds" | "leftAtSeconds">[]
-  readonly watchedSeconds: number
-}
-
-export type SeedingFigures = {
-  /** Of the half of the clients that had the file last, from its own start to its own end: the median, and the one that 99 % of them do not exceed. */
-  readonly later: { readonly median: number; readonly p99: number } | null
-  /** Of all clients together, from when each had the file to when it left or was watched no more. */
-  readonly seedingSeconds: number
-  /** Clients that did not leave while they were watched. */
-  readonly stayed: number
-}
-
-export function seedingFigures({ hosts, watchedSeconds }: SeedingResult): SeedingFigures {
-  const done = hosts.flatMap(({ role, startedAtSeconds, seconds, leftAtSeconds }) =>
-    role === "origin" || seconds === null ? [] : [{ seconds, leftAtSeconds, doneAtSeconds: startedAtSeconds + seconds }],
-  )
-  const later = done
-    .toSorted((a, b) => a.doneAtSeconds - b.doneAtSeconds)
-    .slice(done.length >> 1)
-    .map(({ seconds }) => seconds)
-    .toSorted((a, b) => a - b)
-  const p99 = later[Math.ceil(later.length * 0.99) - 1]
-  return {
-    later: p99 === undefined ? null : { median: spread(later)?.median ?? p99, p99 },
-    seedingSeconds: done.reduce((sum, { doneAtSeconds, leftAtSeconds }) => sum + (leftAtSeconds ?? watchedSeconds) - doneAtSeconds, 0),
-    stayed: done.filter(({ leftAtSeconds }) => leftAtSeconds === null).length,
-  }
-}

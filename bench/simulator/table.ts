@@ -1,16 +1,6 @@
 /** Results as text for a terminal. */
 import { siteRatios, spread } from "../lab/result.ts"
-import { idealSeconds } from "../scenario.ts"
-import { seedingPolicyName } from "../seeding.ts"
-import {
-  finishedSeconds,
-  hostsOf,
-  seedingFigures,
-  simulationFigures,
-  type SimulatedSite,
-  type SimulationFigures,
-  type SimulationResult,
-} from "./result.ts"
+import { finishedSeconds, hostsOf, simulationFigures, type SimulatedSite, type SimulationFigures, type SimulationResult } from "./result.ts"
 
 type Column = { readonly title: string; readonly cell: (result: SimulationResult, figures: SimulationFigures) => string }
 
@@ -41,31 +31,6 @@ export function simulationTable(results: readonly SimulationResult[]): string {
     return columns.map((column) => column.cell(result, figures))
   })
   return [...textTable([columns.map((column) => column.title), ...rows]), ...results.flatMap(remarks)].join("\n")
-}
-
-/** A line for each policy by which clients left; empty where none was played. */
-export function seedingTable(results: readonly SimulationResult[]): string {
-  const rows = results.flatMap((result) => {
-    if (result.until === null) return []
-    const { later, seedingSeconds, stayed } = seedingFigures(result)
-    const ideal = idealSeconds(result.scenario)
-    const copies = simulationFigures(result).originCopies.reduce((sum, each) => sum + each, 0)
-    return [
-      [
-        String(result.scenario.hosts),
-        seedingPolicyName(result.until),
-        number(later === null ? null : later.median / ideal, 3),
-        number(later === null ? null : later.p99 / ideal, 3),
-        seedingSeconds.toFixed(0),
-        (seedingSeconds / result.scenario.hosts).toFixed(1),
-        String(stayed),
-        copies.toFixed(2),
-      ],
-    ]
-  })
-  if (rows.length === 0) return ""
-  const titles = ["hosts", "until", "later half: median", "p99", "seeding s", "a host", "stayed", "origin copies"]
-  return textTable([titles, ...rows]).join("\n")
 }
 
 export function textTable(rows: readonly (readonly string[])[]): string[] {

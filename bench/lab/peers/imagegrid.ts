@@ -3,12 +3,14 @@ import { once } from "node:events"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
+import { setTimeout as pause } from "node:timers/promises"
 import { systemClock } from "#core/clock.ts"
 import { parseTorrent, pieceBytesAt } from "#core/torrent.ts"
 import { LAYER_FILE } from "#store/file-piece-store.ts"
 import { LayerStore } from "#store/layer-store.ts"
 import { Swarm } from "#swarm/swarm.ts"
 import { federate, testMember } from "../../../test/swarm/fixture.ts"
+import { LOOK_MS, Seeding } from "../../seeding.ts"
 import { machineMs, START, type PeerLine, type PeerTask } from "../peer-protocol.ts"
 
 const task = JSON.parse(process.argv[2] ?? "") as PeerTask
@@ -65,7 +67,15 @@ async function follow(): Promise<void> {
   const reading = task.window ? readInOrder() : Promise.resolve()
   await session.whenComplete()
   await reading
-  say({ kind: "done", atMs: machineMs() })
+  const doneMs = machineMs()
+  say({ kind: "done", atMs: doneMs })
+  if (task.until !== null) await leave(new Seeding(task.until, torrent.contentBytes, doneMs))
+}
+
+async function leave(seeding: Seeding): Promise<void> {
+  while (!seeding.leaves(session.demand(), machineMs())) await pause(LOOK_MS, undefined, { ref: false })
+  await session.close()
+  say({ kind: "left", atMs: machineMs() })
 }
 
 /** As a client that unpacks while it downloads. */
