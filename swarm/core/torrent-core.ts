@@ -63,7 +63,7 @@ export class TorrentCore<Block> {
   /** Of each piece that is under way: the holders of everything that sent some of it, and wait to hear that it is here. */
   readonly #waitForIt = new Map<number, Set<PeerState>>()
   /** What is proposed to members of the own site, where this one held everything from the start, and to those of others: each piece leaves once for the site, and once across. */
-  readonly #offers: Offers | null
+  #offers: Offers | null
   #farOffers: Offers | null = null
   readonly #nearness: Nearness
   /** Addresses that are dialled before others because members of the own site told of them. */
@@ -326,9 +326,16 @@ export class TorrentCore<Block> {
     if (this.#nearness.fetching) this.#board.version += 1
     this.#nearness.went(peer, this.#nowMs)
     for (const piece of peer.offers.keys()) this.#offersTo(peer)?.giveBack(piece)
+    if (peer.near && this.#offers !== null) this.#offerAfresh()
     this.#fillSlots()
     if (hadRequests) this.#refillAll()
     for (const other of this.#peers.values()) this.#offer(other)
+  }
+
+  /** Where every client has gone again, what was sent went with them: to those who come next each piece leaves once before any twice, as to the first. */
+  #offerAfresh(): void {
+    for (const { near, role, have } of this.#peers.values()) if (near && !(role === "server" && have.complete)) return
+    this.#offers = new Offers(this.held.pieceCount, this.#random)
   }
 
   /** Peers that have everything are not counted: they make no piece rarer than another. */
