@@ -326,16 +326,20 @@ export class TorrentCore<Block> {
     if (this.#nearness.fetching) this.#board.version += 1
     this.#nearness.went(peer, this.#nowMs)
     for (const piece of peer.offers.keys()) this.#offersTo(peer)?.giveBack(piece)
-    if (peer.near && this.#offers !== null) this.#offerAfresh()
+    if (peer.near && this.complete) this.#offerAfresh()
     this.#fillSlots()
     if (hadRequests) this.#refillAll()
     for (const other of this.#peers.values()) this.#offer(other)
   }
 
-  /** Where every client has gone again, what was sent went with them: to those who come next each piece leaves once before any twice, as to the first. */
+  /**
+   * Where all have gone but servers that have everything, what was sent went with them: those who come next have every piece from here. As to the first that an origin has, each leaves
+   * once before any twice.
+   */
   #offerAfresh(): void {
     for (const { near, role, have } of this.#peers.values()) if (near && !(role === "server" && have.complete)) return
     this.#offers = new Offers(this.held.pieceCount, this.#random)
+    this.#slots.becomeOrigin()
   }
 
   /** Peers that have everything are not counted: they make no piece rarer than another. */
