@@ -25,6 +25,11 @@ export type LabHost = {
   readonly downBytesPerSecond: number
 }
 
+/** It is not there from the start. */
+export function comesLater({ fate, startMs }: LabHost): boolean {
+  return fate === "late" || startMs > 0
+}
+
 /** Origins, then hosts. Same scenario, same answer. */
 export function planHosts(scenario: Scenario): LabHost[] {
   const order = Array.from({ length: scenario.hosts }, (_, index) => index)

@@ -1,6 +1,6 @@
 /** The part of a run that is timed: all peers are told to start, and some meet their fate midway, until every host that can have the file has it. */
 import { setTimeout as pause } from "node:timers/promises"
-import type { Fate, LabHost } from "./hosts.ts"
+import { comesLater, type Fate, type LabHost } from "./hosts.ts"
 import { WATCHED_MS } from "../seeding.ts"
 import { inTime } from "./in-time.ts"
 import type { LinkCounters } from "./link-counters.ts"
@@ -90,7 +90,6 @@ async function playFates(
       peer.start()
     }
   }
-  const comesLater = ({ fate, startMs }: LabHost) => fate === "late" || startMs > 0
   start(peers.filter(({ host }) => !comesLater(host)))
   const fated = Map.groupBy(
     peers.filter(({ host }) => comesLater(host) || DOOMED.has(host.fate)),

@@ -1,7 +1,7 @@
 /** Plays one scenario in a virtual swarm. */
 import { pieceBytesFor, BLOCK_BYTES } from "#core/torrent.ts"
 import { seededRandom } from "#swarm/core/random.ts"
-import { planHosts, type LabHost } from "../lab/hosts.ts"
+import { comesLater, planHosts, type LabHost } from "../lab/hosts.ts"
 import { idealSecondsAt, type Scenario } from "../scenario.ts"
 import { LOOK_MS, Seeding, WATCHED_MS, type SeedingPolicy } from "../seeding.ts"
 import { RateRecorder } from "./rate-recorder.ts"
@@ -154,7 +154,6 @@ type Started = { readonly hosts: Map<number, VirtualHost>; waiting: number }
 function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly LabHost[], found: number): Started {
   const random = seededRandom(scenario.seed * 13 + 5)
   const origins = plans.filter((plan) => plan.role === "origin")
-  const comesLater = (plan: LabHost) => plan.fate === "late" || plan.startMs > 0
   const started: Started = { hosts: new Map(), waiting: plans.filter(comesLater).length }
   const add = (plan: LabHost) => {
     const host = swarm.add({

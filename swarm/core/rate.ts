@@ -98,7 +98,8 @@ export class PeakRate {
   }
 
   add(bytes: number, nowMs: number): void {
-    for (let second = Math.floor(nowMs / 1000); this.#second < second; this.#second += 1) {
+    const second = Math.floor(nowMs / 1000)
+    for (; this.#second < second; this.#second += 1) {
       if (this.#seconds.length === PEAK_SECONDS) {
         const sum = this.#seconds.reduce((total, each) => total + each, 0)
         this.#bytesPerSecond = Math.max(this.#bytesPerSecond, sum / PEAK_SECONDS)
