@@ -14,6 +14,10 @@ export type UsefulnessRule = {
   /** Where downloaders come one after another, what was carried counts for so many of the pauses between them, at most for this long: the next will want as much. */
   readonly expectGaps: number
   readonly expectMaxMs: number
+  /**
+   * A machine can upload what it ever did, and at least this share of what it ever downloaded: where many serve few, nobody ever uploads what he can. On links that are less even, some leave too early.
+   */
+  readonly uploadOfDownload: number
   /** Those who stay are left with no more than this share of what they can upload. */
   readonly fullShare: number
   /**
@@ -31,6 +35,7 @@ export const defaultUsefulness: UsefulnessRule = {
   overMs: 5_000,
   expectGaps: 1,
   expectMaxMs: 60_000,
+  uploadOfDownload: 0.5,
   fullShare: 0.7,
   reserveTimes: 1,
   reserveGaps: 2,
@@ -62,7 +67,9 @@ export class Usefulness {
 
   /** Why to leave now, or null to go on seeding. To be asked about twice a second, with the same torrents in the same order. */
   look(torrents: readonly Demand[], nowMs: number): string | null {
-    const peakBytesPerSecond = Math.max(1, ...torrents.map((torrent) => torrent.uploadPeakBytesPerSecond))
+    const { uploadOfDownload } = this.#rule
+    const peaks = torrents.flatMap((each) => [each.uploadPeakBytesPerSecond, each.downloadPeakBytesPerSecond * uploadOfDownload])
+    const peakBytesPerSecond = Math.max(1, ...peaks)
     const spared = torrents.map((torrent, index) => {
       const memory = (this.#memories[index] ??= { looks: [], neededAtMs: this.#sinceMs })
       this.#remember(memory, torrent, peakBytesPerSecond, nowMs)

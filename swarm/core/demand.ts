@@ -17,8 +17,9 @@ export type Demand = {
   /** How long the download took; null where nothing was missing from the start. */
   readonly tookMs: number | null
   readonly uploadedBytes: number
-  /** The most that it uploaded in some seconds. */
+  /** The most that it uploaded, and downloaded, in some seconds. */
   readonly uploadPeakBytesPerSecond: number
+  readonly downloadPeakBytesPerSecond: number
 }
 
 /** When downloaders came, those that came together as one; the last few times. */

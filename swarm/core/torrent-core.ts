@@ -72,6 +72,7 @@ export class TorrentCore<Block> {
   readonly #download: ReactiveRate
   readonly #farDownload: ReactiveRate
   readonly #uploadPeak: PeakRate
+  readonly #downloadPeak: PeakRate
   readonly #arrivals: Arrivals
   #metClients = false
   readonly #startedAtMs: number
@@ -111,6 +112,7 @@ export class TorrentCore<Block> {
     this.#download = new ReactiveRate(parts.nowMs)
     this.#farDownload = new ReactiveRate(parts.nowMs)
     this.#uploadPeak = new PeakRate(parts.nowMs)
+    this.#downloadPeak = new PeakRate(parts.nowMs)
     this.#arrivals = new Arrivals(parts.nowMs, this.#limits)
     this.#ownKey = parts.own.key
     this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, origin: parts.held.complete })
@@ -179,6 +181,7 @@ export class TorrentCore<Block> {
       tookMs: this.#completeAtMs === null ? null : this.#completeAtMs - this.#startedAtMs,
       uploadedBytes: this.statistics.uploadedBytes,
       uploadPeakBytesPerSecond: this.#uploadPeak.bytesPerSecond,
+      downloadPeakBytesPerSecond: this.#downloadPeak.bytesPerSecond,
     }
   }
 
@@ -523,6 +526,7 @@ export class TorrentCore<Block> {
     if (peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     peer.download.add(message.length)
     this.#download.add(message.length)
+    this.#downloadPeak.add(message.length, this.#nowMs)
     if (!peer.near) this.#farDownload.add(message.length)
     this.statistics.downloadedBytes += message.length
     if (peer.role === "server") this.statistics.fromServersBytes += message.length

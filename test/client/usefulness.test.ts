@@ -15,6 +15,7 @@ const lonely: Demand = {
   tookMs: 10_000,
   uploadedBytes: 0,
   uploadPeakBytesPerSecond: 1_000_000,
+  downloadPeakBytesPerSecond: 1_000_000,
 }
 const needed: Demand = { ...lonely, peersInNeed: 1, metClients: true }
 const reserve: Demand = { ...lonely, metClients: true }
@@ -80,6 +81,19 @@ test("nobody leaves while all are as busy as they can be", () => {
       seed((atMs) => ({ ...needed, otherSeeders: 9, leavingBefore: before, uploadedBytes: uploading(1, atMs) }), 600_000),
       null,
     )
+})
+
+test("who never uploaded much is taken to be able to upload half of what it downloaded", () => {
+  const shared = (downloadPeakBytesPerSecond: number) => (atMs: number) => ({
+    ...needed,
+    otherSeeders: 9,
+    leavingBefore: 3,
+    uploadedBytes: uploading(0.1, atMs),
+    uploadPeakBytesPerSecond: 100_000,
+    downloadPeakBytesPerSecond,
+  })
+  assert.equal(seed(shared(200_000), 60_000), null)
+  assert.notEqual(seed(shared(1_000_000), 60_000), null)
 })
 
 test("when others have just left, what they carried is still counted", () => {
