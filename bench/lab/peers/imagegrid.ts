@@ -31,8 +31,8 @@ const swarm = await Swarm.listen(
   { memberId: member.memberId, admission: member.admission.forSwarm(), clock: systemClock, discovery: null },
   { listen: task.listen, ...(budget === null ? {} : { wanBytesPerSecondLimit: budget }) },
 )
-const join = () => swarm.join(torrent, pieces, { sharedWith: () => true })
-if (task.role === "origin") join()
+const joinSwarm = () => swarm.join(torrent, pieces, { sharedWith: () => true })
+if (task.role === "origin") joinSwarm()
 const commands = createInterface({ input: process.stdin })
 const ended = once(commands, "close")
 say({ kind: "ready" })
@@ -42,7 +42,7 @@ if (command === START) {
   const stopped = Promise.race([once(commands, "line"), ended])
   const cpuBefore = process.cpuUsage()
   // Those who come later are not there before.
-  const session = swarm.session(torrent.infohash) ?? join()
+  const session = swarm.session(torrent.infohash) ?? joinSwarm()
   if (task.role === "host") {
     session.addPeers(task.origins)
     void follow(session)
