@@ -109,7 +109,7 @@ function exists(path: string): boolean {
 function entriesIn(directory: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name)
-    return entry.isDirectory() ? [path, ...entriesIn(path)] : [path]
+    return entry.isDirectory() ? [path].concat(entriesIn(path)) : [path]
   })
 }
 

@@ -18,13 +18,20 @@ export class Bench {
   /** For tests that play the operating system: effects seen so far. */
   uploadsPlayed = 0
 
-  constructor(options: { readonly pieces: number; readonly held?: "all" | readonly number[]; readonly seed?: number } & Partial<Limits>) {
-    const { pieces, held = [], seed = 1, ...limits } = options
+  constructor(
+    options: {
+      readonly pieces: number
+      readonly held?: "all" | readonly number[]
+      readonly seed?: number
+      readonly own?: string
+    } & Partial<Limits>,
+  ) {
+    const { pieces, held = [], seed = 1, own = "member 0", ...limits } = options
     const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
     const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
     if (held !== "all") for (const piece of held) field.set(piece)
     this.core = new TorrentCore(
-      { own: { key: "member 0", server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0 },
+      { own: { key: own, server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0 },
       limits,
     )
   }
