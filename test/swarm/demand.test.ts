@@ -1,7 +1,9 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { BLOCK_BYTES } from "#core/torrent.ts"
+import { MemoryPieceStore } from "#store/memory-piece-store.ts"
 import { PeakRate } from "#swarm/core/rate.ts"
+import { addressesOf, eventually, testContent, testSwarm, torrentOf } from "./fixture.ts"
 import { Bench } from "./played-peers.ts"
 
 /** Six members of the site and one of another beside the own one, "member 5". */
@@ -99,6 +101,33 @@ test("the time that the download took is told once it is over, and not where the
   bench.pass(5_000)
   assert.equal(bench.core.demand.tookMs, 3_000)
 })
+
+test(
+  "over real connections two clients that finished know of each other, and of nobody in need; one of them leaves first",
+  { timeout: 30_000 },
+  async (t) => {
+    const content = testContent(40 * 65_536)
+    const torrent = torrentOf(content, 65_536)
+    const origin = await testSwarm(t, "origin", "server")
+    origin.join(torrent, MemoryPieceStore.full(torrent, content))
+    const clients = await Promise.all(["one", "another"].map((name) => testSwarm(t, name, "client")))
+    const sessions = clients.map((swarm) => swarm.join(torrent, new MemoryPieceStore(torrent)))
+    for (const session of sessions) session.addPeers(addressesOf(origin, ...clients))
+    await Promise.all(sessions.map((session) => session.whenComplete()))
+    const demands = () => sessions.map((session) => session.demand())
+    await eventually(() =>
+      demands().every(({ otherSeeders, peersInNeed, metClients }) => otherSeeders === 1 && peersInNeed === 0 && metClients),
+    )
+    assert.deepEqual(
+      demands()
+        .map(({ leavingBefore }) => leavingBefore)
+        .toSorted(),
+      [0, 1],
+    )
+    await sessions[0]?.close()
+    await eventually(() => sessions[1]?.demand().otherSeeders === 0)
+  },
+)
 
 test("the peak is of whole seconds in a row, and a pause of days does not change it", () => {
   const peak = new PeakRate(0)
