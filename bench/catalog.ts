@@ -188,20 +188,27 @@ async function run(words: readonly string[]): Promise<Timed> {
 }
 
 function usageOf({ pid }: ChildProgram): Usage {
-  const read = (name: string) => readFileSync(`/proc/${pid}/${name}`, "utf8")
-  const [status, io, stat] = [read("status"), read("io"), read("stat")]
-  const number = (text: string, name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? Number.NaN)
+  const [status, io, stat] = ["status", "io", "stat"].map((name) => readFileSync(`/proc/${pid}/${name}`, "utf8")) as [
+    string,
+    string,
+    string,
+  ]
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   const usage = {
-    residentBytes: number(status, "VmRSS") * 1024,
-    peakBytes: number(status, "VmHWM") * 1024,
-    readBytes: number(io, "rchar"),
-    writtenBytes: number(io, "wchar"),
+    residentBytes: numberIn(status, "VmRSS") * 1024,
+    peakBytes: numberIn(status, "VmHWM") * 1024,
+    readBytes: numberIn(io, "rchar"),
+    writtenBytes: numberIn(io, "wchar"),
     // utime and stime (proc_pid_stat(5)), in hundredths of a second.
     cpuMs: (Number(fields[11]) + Number(fields[12])) * 10,
   }
   if (Number.isNaN(usage.residentBytes)) throw new Error(`process ${pid} has ended`)
   return usage
+}
+
+/** Of a line `name: number` among others. */
+function numberIn(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? Number.NaN)
 }
 
 function cpu(usages: readonly Usage[]): number {

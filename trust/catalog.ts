@@ -3,7 +3,16 @@
  * exists only for files whose whole chain of signatures, versions and digests held, from a root that was trusted before.
  */
 import { TrustedMetadataStore } from "tuf-js/dist/store.js"
-import { readImageDocument, readSiteDocument, refOf, targetPath, type Grants, type ImageDocument, type Manifest, type SiteDocument } from "#core/documents.ts"
+import {
+  readImageDocument,
+  readSiteDocument,
+  refOf,
+  targetPath,
+  type Grants,
+  type ImageDocument,
+  type Manifest,
+  type SiteDocument,
+} from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageName, type ImageRef, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
 import { parseJson } from "#core/schema.ts"
@@ -334,7 +343,11 @@ function readPublisher(
 }
 
 /** What a role lists a document by, its bytes, and what they say. */
-type ReadDocument = { readonly listed: SignedBody<"publisher">["targets"][string]; readonly bytes: Buffer; readonly document: ImageDocument }
+type ReadDocument = {
+  readonly listed: SignedBody<"publisher">["targets"][string]
+  readonly bytes: Buffer
+  readonly document: ImageDocument
+}
 
 /** Of files that were verified, by target path: one more image must not cost what all of them cost. */
 const documentsRead = new WeakMap<CatalogFiles, ReadonlyMap<string, ReadDocument>>()

@@ -119,7 +119,7 @@ async function makeImage(home: Home, group: SiteDocument["groups"][number], name
   const layer = (kind: Layer["kind"], version: string): Layer => {
     const torrent = makeTorrent({ name: `${name}-${version}-${kind}`, contentBytes: LAYER_BYTES, pieceBytes: PIECE_BYTES, pieceDigests })
     torrents.push(torrent)
-    const contentSha256 = hash("sha256", `${torrent.infohash}`) as Sha256
+    const contentSha256 = hash("sha256", torrent.infohash) as Sha256
     return {
       kind,
       infohash: torrent.infohash,

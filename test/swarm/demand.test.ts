@@ -121,7 +121,7 @@ test(
     assert.deepEqual(
       demands()
         .map(({ leavingBefore }) => leavingBefore)
-        .toSorted(),
+        .toSorted((one, other) => one - other),
       [0, 1],
     )
     await sessions[0]?.close()
