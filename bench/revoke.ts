@@ -59,6 +59,7 @@ class Ground {
       member: "client",
       site: 0,
       fate: "usual",
+      startMs: 0,
       host: rooted ? `10.77.0.${number}` : "127.0.0.1",
       upBytesPerSecond: BYTES_PER_SECOND,
       downBytesPerSecond: BYTES_PER_SECOND,

@@ -1,6 +1,12 @@
 /** What the lab and the simulator are asked to play: the same options with the same meaning, so that their figures can be laid side by side. */
 import { byteCount } from "../cli/values.ts"
 
+/** When hosts come: all at once, in waves, or one by one at moments drawn from a time. */
+export type Arrivals =
+  | { readonly kind: "together" }
+  | { readonly kind: "waves"; readonly count: number; readonly everyMs: number }
+  | { readonly kind: "over"; readonly ms: number }
+
 export type Scenario = {
   /** Hosts that want the file; the origins come on top. */
   readonly hosts: number
@@ -35,6 +41,7 @@ export type Scenario = {
   readonly slow: number
   /** Hosts that start midway. */
   readonly late: number
+  readonly arrivals: Arrivals
   /** Origins that die midway. */
   readonly leave: number
   /** Hosts read the file in order while it comes. */
@@ -62,6 +69,7 @@ export const scenarioOptions = {
   kill: { type: "string", default: "0%" },
   slow: { type: "string", default: "0" },
   late: { type: "string", default: "0" },
+  arrive: { type: "string", default: "together" },
   leave: { type: "string", default: "0" },
   window: { type: "boolean", default: false },
   seed: { type: "string", default: "1" },
@@ -86,6 +94,7 @@ export const scenarioHelp = `  --hosts N           hosts that want the file (16)
   --kill PERCENT      of the hosts that die midway (0%)
   --slow N            hosts whose links have a tenth of the rate (0)
   --late N            hosts that start midway (0)
+  --arrive WHEN       hosts come together, in waves:2:60s, or one by one over:180s (together)
   --leave N           origins that die midway (0)
   --window            hosts read the file in order while it comes
   --seed N            of all that is random (1)
@@ -116,12 +125,15 @@ export function readScenario(values: Values): Scenario {
     kill: readShare("--kill", text("kill")),
     slow: readCount("--slow", text("slow"), 0),
     late: readCount("--late", text("late"), 0),
+    arrivals: readArrivals(text("arrive")),
     leave: readCount("--leave", text("leave"), 0),
     window: values.window === true,
     seed: readCount("--seed", text("seed"), 0),
   }
   if (scenario.slow + scenario.late >= scenario.hosts)
     throw new RangeError("--slow and --late together must leave a host of the usual kind")
+  if (scenario.arrivals.kind !== "together" && scenario.late + scenario.kill > 0)
+    throw new RangeError("--arrive goes with neither --late nor --kill: midway is a moment of those who come together")
   if (scenario.sites > scenario.hosts) throw new RangeError(`--sites ${scenario.sites} with ${scenario.hosts} hosts`)
   if (scenario.leave > scenario.origins) throw new RangeError(`--leave ${scenario.leave} of ${scenario.origins} origins`)
   return scenario
@@ -137,6 +149,15 @@ export function idealSeconds(scenario: Scenario, site: "origins" | "other" = "or
 /** The same for a site by its number. */
 export function idealSecondsAt(scenario: Scenario, site: number): number {
   return idealSeconds(scenario, site === 0 ? "origins" : "other")
+}
+
+function readArrivals(text: string): Arrivals {
+  if (text === "together") return { kind: "together" }
+  const [, count, every] = /^waves:(\d{1,4}):(\d{1,6})s$/.exec(text) ?? []
+  if (Number(count) > 0) return { kind: "waves", count: Number(count), everyMs: Number(every) * 1_000 }
+  const [, seconds] = /^over:(\d{1,6})s$/.exec(text) ?? []
+  if (seconds !== undefined) return { kind: "over", ms: Number(seconds) * 1_000 }
+  throw new RangeError(`--arrive is together, or such as waves:2:60s or over:180s, not ${JSON.stringify(text.slice(0, 40))}`)
 }
 
 /** `30mbit` as bytes per second. */

@@ -1,12 +1,13 @@
 /** `npm run bench:simulate`: the simulator. Plays one file to up to tens of thousands of hosts in memory and tells how long each took. `--help` lists the options. */
 import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { seedingTable } from "./seeding-figures.ts"
 import { comparedScenarios, comparisonTable, measuredRuns } from "./simulator/compare.ts"
 import { simulatorFigures } from "./simulator/figures.ts"
 import { readSimulatorOptions, simulatorHelp, type SimulatorOptions } from "./simulator/options.ts"
 import type { Progress } from "./simulator/play.ts"
 import { playInWorker, RunBroken } from "./simulator/play-in-worker.ts"
-import type { SimulationResult } from "./simulator/result.ts"
+import { simulationFigures, type SimulationResult } from "./simulator/result.ts"
 import { simulationTable } from "./simulator/table.ts"
 
 const args = process.argv.slice(2)
@@ -15,17 +16,24 @@ async function main(options: SimulatorOptions): Promise<void> {
   const measured = options.comparePath === null ? [] : measuredRuns(await readFile(options.comparePath, "utf8"))
   const scenarios = measured.length === 0 ? options.scenarios : comparedScenarios(measured)
   const results: SimulationResult[] = []
-  for (const scenario of scenarios) {
-    const result = await playInWorker(scenario, options, options.progress ? showProgress : () => undefined)
+  const runs = scenarios.flatMap((scenario) => options.policies.map((until) => ({ scenario, until })))
+  for (const { scenario, until } of runs) {
+    const result = await playInWorker(scenario, { ...options, until }, options.progress ? showProgress : () => undefined)
     if (options.progress) process.stderr.write("\n")
     results.push(result)
-    if (scenarios.length > 1) console.log(simulationTable([result]))
+    if (runs.length > 1) console.log(simulationTable([result]))
   }
   console.log(simulationTable(results))
+  if (options.policies.some((until) => until !== null))
+    console.log(seedingTable(results.map((result) => ({ result, originCopies: originCopies(result) }))))
   if (measured.length > 0) console.log(comparisonTable(measured, results))
   if (options.jsonPath !== null) await writeFile(options.jsonPath, JSON.stringify({ results }))
   if (options.figuresDirectory !== null) await writeFigures(options.figuresDirectory, results)
   if (results.some(({ outcome }) => outcome !== "finished")) process.exitCode = 1
+}
+
+function originCopies(result: SimulationResult): number {
+  return simulationFigures(result).originCopies.reduce((sum, each) => sum + each, 0)
 }
 
 async function writeFigures(directory: string, results: readonly SimulationResult[]): Promise<void> {

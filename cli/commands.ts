@@ -623,9 +623,11 @@ export const commands: readonly CommandSpec[] = [
           "keep the sealed bytes here, else in /dev/shm, /tmp or beside the target; none keeps a window of them in memory, and can't seed after",
       },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
-      { flags: "--useful-above <RATE>", description: "an upload rate per second that is useful", default: "500KB" },
       { flags: "--no-devices", description: "refuse an image that holds character or block devices" },
-      { flags: "--useful-over <TIME>", description: "leave when the rate was below that for so long", default: "10s" },
+      {
+        flags: "--useful-over <TIME>",
+        description: "leave when nobody was in need for so long; else 3s, and 60s to 10m for the last of several clients",
+      },
       ...hostOptions,
     ],
     examples: [

@@ -11,7 +11,7 @@ export function countBuffersWithTheHeap(): void {
 
 const LOOK_INTERVAL_MS = 50
 
-/** The other way round, where memory is scarce: buffers that nobody uses any more are collected whenever so many bytes of them may have come. */
+/** The other way round, where memory is scarce: buffers that nobody uses any more are collected whenever so many bytes of them came. */
 export function collectBuffersEach(bytes: number): Disposable {
   setFlagsFromString("--expose-gc")
   const collect = runInNewContext("gc") as () => void

@@ -1,7 +1,7 @@
 /** Seeds open sessions until the rule of usefulness lets go of them, or a signal ends it. */
 import type { Member } from "#member/member.ts"
 import type { TorrentSession } from "#swarm/swarm.ts"
-import { reasonToLeave, type SeedUntil, type UsefulnessRule } from "./usefulness.ts"
+import { Usefulness, type SeedUntil, type UsefulnessRule } from "./usefulness.ts"
 
 const LOOK_INTERVAL_MS = 500
 
@@ -23,18 +23,21 @@ export async function seedUntil(
   sessions: readonly TorrentSession[],
   how: { readonly until: SeedUntil; readonly rule: UsefulnessRule; readonly sinceMs: number },
 ): Promise<{ readonly uploadedBytes: number; readonly why: string }> {
+  const usefulness = new Usefulness(how.rule, how.sinceMs)
+  const reasonToLeave = (): string | null => {
+    if (parts.signal.aborted) return "told to stop"
+    if (how.until === "forever") return null
+    if (how.until === "done") return "done: the image is good"
+    return usefulness.look(
+      sessions.map((session) => session.demand()),
+      parts.member.clock.nowMs(),
+    )
+  }
   for (;;) {
     const all = sessions.map((session) => session.statistics())
     const uploadedBytes = all.reduce((sum, one) => sum + one.uploadedBytes, 0)
     const uploadBytesPerSecond = all.reduce((sum, one) => sum + one.uploadBytesPerSecond, 0)
-    const why = parts.signal.aborted
-      ? "told to stop"
-      : reasonToLeave(how.until, how.rule, {
-          nowMs: parts.member.clock.nowMs(),
-          seedingSinceMs: how.sinceMs,
-          uploadBytesPerSecond,
-          peersInNeed: all.reduce((sum, one) => sum + one.peersInNeed, 0),
-        })
+    const why = reasonToLeave()
     if (why !== null) return { uploadedBytes, why }
     parts.emit({ event: "progress", phase: "seed", bytes: uploadedBytes, totalBytes: uploadedBytes, bytesPerSecond: uploadBytesPerSecond })
     await sleep(LOOK_INTERVAL_MS, parts.signal)

@@ -3,7 +3,7 @@
  * each candidate is verified against what is trusted already, made durable, and only then used.
  */
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
-import { packCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
+import { repackCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
 import { applyChange, type Change } from "#trust/change.ts"
 import { newestRoot } from "#trust/files.ts"
 import { mergeCatalogs } from "#trust/merge.ts"
@@ -138,7 +138,7 @@ export class CatalogKeeper {
       const online = this.#parts.online()
       const mine = this.#catalog.files
       if (online !== null) {
-        openCatalog(files, { rootDigest: this.#parts.home.rootDigest }, nowMs, options)
+        openCatalog(files, { rootDigest: this.#parts.home.rootDigest }, nowMs, { ...options, known: mine })
         return mergeCatalogs({ mine, theirs: files, online: seedsFrom(online), nowMs })
       }
       const theirs = openCatalog(files, { trusted: mine }, nowMs)
@@ -239,11 +239,11 @@ export class CatalogKeeper {
   async #change(from: string | null, decide: (nowMs: number) => CatalogFiles): Promise<boolean> {
     const change = this.#turn.then(async () => {
       const nowMs = this.#parts.clock.nowMs()
-      const files = decide(nowMs)
-      if (files === this.#catalog.files) return false
+      const decided = decide(nowMs)
+      if (decided === this.#catalog.files) return false
+      const { bytes, files } = await repackCatalog(decided)
       // Whether it is current was judged where it came from; a server also keeps what has expired, until people sign it anew.
       const catalog = openCatalog(files, { trusted: this.#catalog.files }, nowMs, { expiry: "ignore" })
-      const bytes = await packCatalog(files)
       await this.#parts.recordChange?.(this.#catalog.files, files, from)
       await this.#parts.home.saveCatalog(bytes)
       this.#catalog = catalog

@@ -2,12 +2,12 @@
  * The server of a home, whether it runs or not: a command that changes the site asks the running one, and does its part where none runs.
  */
 import { applyChange, type Change } from "#trust/change.ts"
-import { packCatalog, unpackCatalog } from "#trust/catalog-file.ts"
-import { openCatalog, type Catalog } from "#trust/catalog.ts"
+import { packCatalog } from "#trust/catalog-file.ts"
+import type { Catalog } from "#trust/catalog.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
-import { CATALOG_BYTES_MAX, readBundleTaken, readGridStatus, routes, type BundleTaken, type GridStatus } from "#core/wire.ts"
+import { readBundleTaken, readGridStatus, routes, type BundleTaken, type GridStatus } from "#core/wire.ts"
 import { seedsFrom, type RecordChange } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import type { Log } from "#member/log.ts"
@@ -29,17 +29,9 @@ const BUNDLE_TIMEOUT_MS = 6 * 3_600_000
 const GRID_BYTES_MAX = 8 * 1024 * 1024
 const BUNDLE_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
-/** The catalog of the running server of this home if one runs, else the one on disk. It may have expired: a change may be what brings it back. */
-export async function currentCatalog(parts: OwnServerParts): Promise<Catalog> {
-  const { home, clock } = parts
-  const stored = await storedCatalog(home, clock.nowMs())
-  const held = tryLock(home)
-  if (held !== null) {
-    held.release()
-    return stored.catalog
-  }
-  const bytes = await withOwnServer(parts, (member, own) => member.api.bytes(own, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX }))
-  return openCatalog(await unpackCatalog(bytes), { trusted: stored.catalog.files }, clock.nowMs(), { expiry: "ignore" })
+/** The catalog of this home, of a server that runs too: it uses none before it is on disk. It may have expired: a change may be what brings it back. */
+export async function currentCatalog({ home, clock }: OwnServerParts): Promise<Catalog> {
+  return (await storedCatalog(home, clock.nowMs())).catalog
 }
 
 /**

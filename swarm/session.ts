@@ -9,6 +9,7 @@ import { pieceIndex } from "./piece-index.ts"
 import type { Torrent } from "#core/torrent.ts"
 import type { Connection } from "./connection.ts"
 import { Bitfield } from "./core/bitfield.ts"
+import type { Demand } from "./core/demand.ts"
 import type { CoreEffect, CoreEvent, PeerNumber } from "./core/events.ts"
 import { defaultLimits } from "./core/limits.ts"
 import type { BlockSpan } from "./core/messages.ts"
@@ -165,6 +166,11 @@ export class TorrentSession {
       peers: this.#links.size,
       peersInNeed: this.#core.peersInNeed,
     }
+  }
+
+  /** Of who needs this member here, and who else could help them. */
+  demand(): Demand {
+    return this.#core.demand
   }
 
   /**

@@ -28,6 +28,7 @@ import { UploadLimit } from "./upload-limit.ts"
 import { peerIdOf } from "./wire.ts"
 
 export type { SwarmAdmission } from "./admission.ts"
+export type { Demand } from "./core/demand.ts"
 export type { SwarmLog } from "./log.ts"
 export { TorrentSession, type HeardNews } from "./session.ts"
 

@@ -3,12 +3,21 @@
  * exists only for files whose whole chain of signatures, versions and digests held, from a root that was trusted before.
  */
 import { TrustedMetadataStore } from "tuf-js/dist/store.js"
-import { readImageDocument, readSiteDocument, refOf, targetPath, type Grants, type Manifest, type SiteDocument } from "#core/documents.ts"
+import {
+  readImageDocument,
+  readSiteDocument,
+  refOf,
+  targetPath,
+  type Grants,
+  type ImageDocument,
+  type Manifest,
+  type SiteDocument,
+} from "#core/documents.ts"
 import { GridError } from "#core/errors.ts"
 import { formatImageRef, type ImageName, type ImageRef, type ImageVersion, type Sha256 } from "#core/identifiers.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
-import { maySign } from "./delegation.ts"
+import { signable } from "./delegation.ts"
 import { countRoots, fileOf } from "./files.ts"
 import { digestOf, METADATA_BYTES_MAX, readMetadata, readSigned, validSigners, type Listed, type SignedBody } from "./metadata.ts"
 import { onlineKeysOf } from "./online-roles.ts"
@@ -56,13 +65,14 @@ export type Anchor = { readonly rootDigest: Sha256 } | { readonly trusted: Catal
 /**
  * Verifies a catalog from the anchor on. Against trusted files no version of any role may be lower; an equal one may differ,
  * as when two servers signed at the same time. With `scope: "site"` the publishers' files are not asked for, and none may be there.
+ * `known`: files that were verified before, the trusted ones if not given; a document that is signed again as it was there is not read again.
  * @throws {GridError} CATALOG_INVALID, CATALOG_ROLLBACK, CATALOG_EXPIRED; with `expiry: "ignore"` never the last
  */
 export function openCatalog(
   files: CatalogFiles,
   anchor: Anchor,
   nowMs: number,
-  options: { readonly expiry?: "enforce" | "ignore"; readonly scope?: Catalog["scope"] } = {},
+  options: { readonly expiry?: "enforce" | "ignore"; readonly scope?: Catalog["scope"]; readonly known?: CatalogFiles } = {},
 ): Catalog {
   const rootCount = countRoots(files)
   const store = "trusted" in anchor ? trustedStart(files, rootCount, anchor.trusted) : digestStart(files, anchor.rootDigest)
@@ -96,8 +106,10 @@ export function openCatalog(
   const topRoles = [topRole("root", root), topRole("timestamp", timestamp), topRole("snapshot", snapshot), topRole("targets", targets)]
   if (options.expiry !== "ignore") for (const role of topRoles) requireCurrent(role, nowMs)
 
-  const documents = readDocuments(files, targets, publishers)
-  requireNoStrays(files, rootCount, publishers, documents.paths)
+  const known = options.known ?? ("trusted" in anchor ? anchor.trusted : null)
+  const documents = readDocuments(files, targets, publishers, (known && documentsRead.get(known)) ?? new Map())
+  requireNoStrays(files, rootCount, publishers, documents.read)
+  documentsRead.set(files, documents.read)
   return {
     files,
     scope,
@@ -330,9 +342,24 @@ function readPublisher(
   return signed
 }
 
+/** What a role lists a document by, its bytes, and what they say. */
+type ReadDocument = {
+  readonly listed: SignedBody<"publisher">["targets"][string]
+  readonly bytes: Buffer
+  readonly document: ImageDocument
+}
+
+/** Of files that were verified, by target path: one more image must not cost what all of them cost. */
+const documentsRead = new WeakMap<CatalogFiles, ReadonlyMap<string, ReadDocument>>()
+
 /** Every listed document, of the digest and form that it must have, at the path that is its own. */
-function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publishers: readonly Publisher[]) {
-  const paths = new Set<string>()
+function readDocuments(
+  files: CatalogFiles,
+  targets: SignedBody<"targets">,
+  publishers: readonly Publisher[],
+  known: ReadonlyMap<string, ReadDocument>,
+) {
+  const read = new Map<string, ReadDocument>()
   const images = new Map<string, Manifest>()
   const grants = new Map<string, Grants>()
   const tags = new Map<string, SignedTags>()
@@ -341,57 +368,61 @@ function readDocuments(files: CatalogFiles, targets: SignedBody<"targets">, publ
   const siteFile = targets.targets[targetPath.site]
   if (siteFile === undefined || listed.length !== 1)
     throw new GridError("CATALOG_INVALID", `the targets role lists ${listed.join(", ") || "nothing"}; it lists ${targetPath.site} alone`)
-  const document = (path: string, expected: SignedBody<"publisher">["targets"][string]): unknown => {
-    const bytes = fileOf(files, TARGET_PREFIX + path)
-    if (bytes.length !== expected.length || digestOf(bytes) !== expected.hashes.sha256)
-      throw new GridError("CATALOG_INVALID", `${path} is not of the digest that was signed`)
-    paths.add(path)
-    return parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)
-  }
-  const site = readSiteDocument(document(targetPath.site, siteFile))
+  const site = readSiteDocument(jsonOf(targetPath.site, fileOf(files, TARGET_PREFIX + targetPath.site), siteFile))
   for (const { role, body } of publishers) {
+    const mayBeSigned = signable(role)
     for (const [path, expected] of Object.entries(body.targets)) {
       // Off-spec: TUF clients ignore a target outside its role's paths; such a file is refused as a whole, so that it is noticed.
-      if (!maySign(role, [path])) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
-      if (paths.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by two roles`)
-      readDocument(path, document(path, expected), site.site, { images, grants, tags, signedBy, publisher: role.name })
+      if (!mayBeSigned(path)) throw new GridError("CATALOG_INVALID", `${role.name} may not sign ${path}`)
+      if (read.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by two roles`)
+      const bytes = fileOf(files, TARGET_PREFIX + path)
+      const before = known.get(path)
+      // With the bytes that are here: those of before are part of a whole catalog that is to go.
+      const one = before !== undefined && isSame(before, expected, bytes) ? { ...before, bytes } : readDocument(path, bytes, expected)
+      const { document } = one
+      if (document.site !== site.site) throw new GridError("CATALOG_INVALID", `${path}: it is of site ${document.site}`)
+      read.set(path, one)
+      if (document.format === "imagegrid-manifest-1") {
+        images.set(formatImageRef(refOf(document)), document)
+        signedBy.set(formatImageRef(refOf(document)), role.name)
+      } else if (document.format === "imagegrid-grants-1") grants.set(formatImageRef(refOf(document)), document)
+      else tags.set(document.name, { document, publisher: role.name })
     }
   }
-  return { paths, site, images, grants, tags, signedBy }
+  return { read, site, images, grants, tags, signedBy }
 }
 
-function readDocument(
-  path: string,
-  value: unknown,
-  site: string,
-  into: {
-    readonly images: Map<string, Manifest>
-    readonly grants: Map<string, Grants>
-    readonly tags: Map<string, SignedTags>
-    readonly signedBy: Map<string, string>
-    readonly publisher: string
-  },
-): void {
+function isSame(before: ReadDocument, { length, hashes }: ReadDocument["listed"], bytes: Buffer): boolean {
+  return before.listed.length === length && before.listed.hashes.sha256 === hashes.sha256 && before.bytes.equals(bytes)
+}
+
+function readDocument(path: string, bytes: Buffer, listed: ReadDocument["listed"]): ReadDocument {
+  const value = jsonOf(path, bytes, listed)
   try {
-    const read = readImageDocument(path, value)
-    if (read.site !== site) throw new Error(`it is of site ${read.site}`)
-    if (read.format === "imagegrid-manifest-1") {
-      into.images.set(formatImageRef(refOf(read)), read)
-      into.signedBy.set(formatImageRef(refOf(read)), into.publisher)
-    } else if (read.format === "imagegrid-grants-1") into.grants.set(formatImageRef(refOf(read)), read)
-    else into.tags.set(read.name, { document: read, publisher: into.publisher })
+    return { listed, bytes, document: readImageDocument(path, value) }
   } catch (cause) {
     throw new GridError("CATALOG_INVALID", `${path}: ${cause instanceof Error ? cause.message : "out of form"}`, { cause })
   }
 }
 
+function jsonOf(path: string, bytes: Buffer, listed: ReadDocument["listed"]): unknown {
+  if (bytes.length !== listed.length || digestOf(bytes) !== listed.hashes.sha256)
+    throw new GridError("CATALOG_INVALID", `${path} is not of the digest that was signed`)
+  return parseJson(bytes, METADATA_BYTES_MAX, "CATALOG_INVALID", path)
+}
+
 /** Nothing travels in a catalog that no role signed for. */
-function requireNoStrays(files: CatalogFiles, rootCount: number, publishers: readonly Publisher[], paths: ReadonlySet<string>): void {
+function requireNoStrays(
+  files: CatalogFiles,
+  rootCount: number,
+  publishers: readonly Publisher[],
+  documents: ReadonlyMap<string, ReadDocument>,
+): void {
   const expected = new Set<string>()
   for (let version = 1; version <= rootCount; version++) expected.add(ROOT_PATH(version))
   for (const role of ["timestamp", "snapshot", "targets", ...publishers.map((publisher) => publisher.role.name)])
     expected.add(METADATA_PATH(role))
-  for (const path of paths) expected.add(TARGET_PREFIX + path)
+  for (const path of [targetPath.site, ...documents.keys()]) expected.add(TARGET_PREFIX + path)
   for (const path of files.keys()) if (!expected.has(path)) throw new GridError("CATALOG_INVALID", `${path} is signed by nobody`)
 }
 

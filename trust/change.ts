@@ -10,7 +10,7 @@ import { GridError } from "#core/errors.ts"
 import { parseJson } from "#core/schema.ts"
 import { METADATA_PATH, ROOT_PATH, TARGET_PREFIX, type CatalogFiles } from "./catalog-file.ts"
 import { openCatalog } from "./catalog.ts"
-import { maySign, type Delegation } from "./delegation.ts"
+import { maySign, signable, type Delegation } from "./delegation.ts"
 import { documentBytes, fileOf, newestRoot, publisherFileOf, siteDocumentOf, targetsOf } from "./files.ts"
 import { defaultLifetimes } from "./lifetimes.ts"
 import {
@@ -278,7 +278,8 @@ function publisherBody(
   nowMs: number,
 ): SignedBody<"publisher"> {
   const before = files.has(METADATA_PATH(role.name)) ? publisherFileOf(files, role.name) : null
-  const kept = Object.entries(before?.targets ?? {}).filter(([path]) => maySign(role, [path]))
+  const mayBeSigned = signable(role)
+  const kept = Object.entries(before?.targets ?? {}).filter(([path]) => mayBeSigned(path))
   const added = [...documents].map(([path, document]) => {
     readImageDocument(path, document)
     return [path, targetFile(documentBytes(document))] as const

@@ -1,5 +1,5 @@
 /** Who is who in a scenario: each host's address, link and fate, decided by the seed before anything runs. */
-import { seededRandom, shuffle } from "#swarm/core/random.ts"
+import { seededRandom, shuffle, type Random } from "#swarm/core/random.ts"
 import type { Scenario } from "../scenario.ts"
 
 /** A slow host's link has this share of the others' rate. */
@@ -17,10 +17,17 @@ export type LabHost = {
   /** From 0, where the origins are. */
   readonly site: number
   readonly fate: Fate
+  /** From the start of the run to its own; who is late starts midway whatever stands here. */
+  readonly startMs: number
   /** IPv4. */
   readonly host: string
   readonly upBytesPerSecond: number
   readonly downBytesPerSecond: number
+}
+
+/** It is not there from the start. */
+export function comesLater({ fate, startMs }: LabHost): boolean {
+  return fate === "late" || startMs > 0
 }
 
 /** Origins, then hosts. Same scenario, same answer. */
@@ -44,11 +51,15 @@ export function planHosts(scenario: Scenario): LabHost[] {
       member: "server",
       site: 0,
       fate,
+      startMs: 0,
       host: addressOf(number),
       upBytesPerSecond: rate,
       downBytesPerSecond: rate,
     }
   })
+  const random = seededRandom(scenario.seed * 3 + 1)
+  const starts = Array.from({ length: scenario.hosts }, (_, index) => index)
+  shuffle(starts, 0, starts.length, random)
   const hosts = Array.from({ length: scenario.hosts }, (_, index): LabHost => {
     const fate = fates.get(index) ?? "usual"
     const share = fate === "slow" ? SLOW_SHARE : 1
@@ -60,12 +71,20 @@ export function planHosts(scenario: Scenario): LabHost[] {
       member: site > 0 && index - Math.ceil((site * scenario.hosts) / scenario.sites) < scenario.replicas ? "server" : "client",
       site,
       fate,
+      startMs: startOf(starts.indexOf(index), scenario, random),
       host: addressOf(number),
       upBytesPerSecond: scenario.upBytesPerSecond * share,
       downBytesPerSecond: scenario.downBytesPerSecond * share,
     }
   })
   return [...origins, ...hosts]
+}
+
+/** Of those who come one by one the first is there at once. */
+function startOf(turn: number, { arrivals, hosts }: Scenario, random: Random): number {
+  if (arrivals.kind === "waves") return Math.floor((turn * arrivals.count) / hosts) * arrivals.everyMs
+  if (arrivals.kind === "together" || turn === 0) return 0
+  return random.below(arrivals.ms)
 }
 
 /** Hosts that follow one another are at one site. */

@@ -5,11 +5,12 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { reasonOf } from "#core/errors.ts"
 import { idealSeconds } from "../scenario.ts"
+import { seedingTable } from "../seeding-figures.ts"
 import { makeContent } from "./content.ts"
 import { clearLeftovers, labName } from "./leftovers.ts"
 import { availableMemoryBytes, describeMachine, type Machine } from "./machine.ts"
 import type { LabOptions } from "./options.ts"
-import { medianRun, type RunResult } from "./result.ts"
+import { figuresOf, medianRun, type RunResult } from "./result.ts"
 import { runTransport } from "./run.ts"
 import { describeShaping } from "./shaping.ts"
 import { resultTable } from "./table.ts"
@@ -79,6 +80,7 @@ export async function playLab(options: LabOptions, say: (text: string) => void, 
           const result = await runTransport({ transport, content, directory }, scenario, { ...options, signal })
           runs.push(result)
           say(resultTable([result]))
+          if (options.until !== null) say(seedingTable([{ result, originCopies: figuresOf(result).originCopies }]))
         } catch (error) {
           signal.throwIfAborted()
           failures.push(`${transport.name} with ${scenario.hosts} hosts: ${reasonOf(error)}`)

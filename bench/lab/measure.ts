@@ -1,6 +1,7 @@
 /** The part of a run that is timed: all peers are told to start, and some meet their fate midway, until every host that can have the file has it. */
 import { setTimeout as pause } from "node:timers/promises"
-import type { Fate, LabHost } from "./hosts.ts"
+import { comesLater, type Fate, type LabHost } from "./hosts.ts"
+import { WATCHED_MS } from "../seeding.ts"
 import { inTime } from "./in-time.ts"
 import type { LinkCounters } from "./link-counters.ts"
 import { busyShare, cpuTime } from "./machine.ts"
@@ -15,6 +16,9 @@ export type Measured = {
   readonly finished: boolean
   readonly startedAtMs: ReadonlyMap<PeerProcess, number>
   readonly doneAtMs: ReadonlyMap<PeerProcess, number>
+  /** Of those who left by themselves; and when those who might have were watched no more. */
+  readonly leftAtMs: ReadonlyMap<PeerProcess, number>
+  readonly watchedMs: number
   readonly machineBusy: number
 }
 
@@ -22,6 +26,8 @@ export type MeasureOptions = {
   /** Of each host: when it meets its fate. */
   readonly midwayMs: (host: LabHost) => number
   readonly limitMs: number
+  /** Hosts that have the file leave by themselves, and are waited for. */
+  readonly leave: boolean
   readonly signal: AbortSignal
 }
 
@@ -47,13 +53,23 @@ export async function measure(peers: readonly PeerProcess[], counters: LinkCount
       if (peer.host.fate === "usual") cpuAfter = cpuTime()
     }),
   )
+  const leftAtMs = new Map<PeerProcess, number>()
+  const allLeft = Promise.all(
+    awaited.map(async (peer) => {
+      const atMs = await peer.left
+      if (!over.signal.aborted) leftAtMs.set(peer, atMs)
+    }),
+  )
+  // Where none leaves, all are stopped.
+  allLeft.catch(() => undefined)
   // An origin is never done: this one settles when it fails.
   const originFails = Promise.race(peers.filter(({ host }) => host.role === "origin" && host.fate === "usual").map((peer) => peer.done))
   try {
     const finished = await inTime(options.limitMs, Promise.race([allDone, originFails]), options.signal)
     const endMs = finished ? Math.max(...doneAtMs.values()) : machineMs()
     const machineBusy = busyShare(cpuBefore, (finished ? cpuAfter : null) ?? cpuTime())
-    return { startMs, endMs, finished, startedAtMs, doneAtMs, machineBusy }
+    if (options.leave && finished) await inTime(WATCHED_MS, allLeft, options.signal)
+    return { startMs, endMs, finished, startedAtMs, doneAtMs, leftAtMs, watchedMs: machineMs(), machineBusy }
   } finally {
     over.abort()
     counters.stop()
@@ -61,7 +77,7 @@ export async function measure(peers: readonly PeerProcess[], counters: LinkCount
   }
 }
 
-/** Starts all but the late; midway, the late start and the doomed die. Resolves when that was done or `signal` came first. */
+/** Starts those who are there from the start, and others when they come; midway, the late start and the doomed die. Resolves when that was done or `signal` came first. */
 async function playFates(
   peers: readonly PeerProcess[],
   startedAtMs: Map<PeerProcess, number>,
@@ -74,10 +90,10 @@ async function playFates(
       peer.start()
     }
   }
-  start(peers.filter(({ host }) => host.fate !== "late"))
+  start(peers.filter(({ host }) => !comesLater(host)))
   const fated = Map.groupBy(
-    peers.filter(({ host }) => host.fate === "late" || DOOMED.has(host.fate)),
-    ({ host }) => midwayMs(host),
+    peers.filter(({ host }) => comesLater(host) || DOOMED.has(host.fate)),
+    ({ host }) => (host.startMs > 0 ? host.startMs : midwayMs(host)),
   )
   const meet = async ([atMs, some]: [number, readonly PeerProcess[]]) => {
     try {
@@ -85,7 +101,7 @@ async function playFates(
     } catch {
       return
     }
-    start(some.filter(({ host }) => host.fate === "late"))
+    start(some.filter(({ host }) => comesLater(host)))
     await Promise.all(some.filter(({ host }) => DOOMED.has(host.fate)).map((peer) => peer.kill()))
   }
   await Promise.all([...fated].map(meet))

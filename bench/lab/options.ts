@@ -1,6 +1,7 @@
 /** The lab's command line. */
 import { parseArgs } from "node:util"
 import { readScenario, scenarioHelp, scenarioOptions, type Scenario } from "../scenario.ts"
+import { readSeedingPolicy, seedingHelp, type SeedingPolicy } from "../seeding.ts"
 import { transportNames } from "./transports/all.ts"
 
 export type LabOptions = {
@@ -8,6 +9,8 @@ export type LabOptions = {
   readonly scenarios: readonly [Scenario, ...Scenario[]]
   readonly transports: readonly string[]
   readonly repeat: number
+  /** When hosts that have the file leave; null: not before the end. */
+  readonly until: SeedingPolicy | null
   readonly limitSeconds: number | null
   readonly restSeconds: number
   readonly congestion: string
@@ -24,6 +27,7 @@ ${scenarioHelp}
   --transport LIST    of ${transportNames.join(", ")} (imagegrid)
   --sweep LIST        several numbers of hosts, one after the other: 4,8,16
   --repeat N          runs of each; the median counts (1)
+  --until POLICY      when hosts that have the file leave: ${seedingHelp}; without it not before the end; imagegrid alone
   --limit SECONDS     ends a run that takes longer (by transport: 10 s and many times the ideal)
   --rest SECONDS      waits at most so long, before each run, for other work to end (10)
   --congestion NAME   of TCP (cubic)
@@ -43,6 +47,7 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
       transport: { type: "string", default: "imagegrid" },
       sweep: { type: "string" },
       repeat: { type: "string", default: "1" },
+      until: { type: "string" },
       limit: { type: "string" },
       rest: { type: "string", default: "10" },
       congestion: { type: "string", default: "cubic" },
@@ -61,10 +66,13 @@ export function readLabOptions(args: readonly string[]): LabOptions | null {
   const transports = values.transport.split(",")
   for (const name of transports)
     if (!transportNames.includes(name)) throw new RangeError(`--transport takes ${transportNames.join(", ")}, not ${JSON.stringify(name)}`)
+  if (values.until !== undefined && transports.some((name) => name !== "imagegrid"))
+    throw new RangeError("--until is imagegrid's: of others it is not known who needs them")
   return {
     scenarios: [scenarioOf(hosts), ...more.map(scenarioOf)],
     transports: [...new Set(transports)],
     repeat: count("--repeat", values.repeat),
+    until: values.until === undefined ? null : readSeedingPolicy(values.until),
     limitSeconds: values.limit === undefined ? null : count("--limit", values.limit),
     restSeconds: count("--rest", values.rest, 0),
     congestion: congestion(values.congestion),

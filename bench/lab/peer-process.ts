@@ -15,6 +15,7 @@ export class PeerProcess {
   readonly #child: ChildProcess
   readonly #ready = Promise.withResolvers<void>()
   readonly #done = Promise.withResolvers<number>()
+  readonly #left = Promise.withResolvers<number>()
   readonly #report = Promise.withResolvers<PeerReport>()
   readonly #exited = Promise.withResolvers<void>()
   #complaint = ""
@@ -30,7 +31,7 @@ export class PeerProcess {
       env: { ...process.env, ...command.env },
     })
     const { stdin, stdout, stderr } = this.#child
-    for (const { promise } of [this.#ready, this.#done, this.#report]) promise.catch(() => undefined)
+    for (const { promise } of [this.#ready, this.#done, this.#left, this.#report]) promise.catch(() => undefined)
     this.#child.on("error", (error) => {
       this.#end()
       this.#fail(error)
@@ -59,6 +60,11 @@ export class PeerProcess {
     return this.#done.promise
   }
 
+  /** When it left by itself. @throws {Error} when it ended before */
+  get left(): Promise<number> {
+    return this.#left.promise
+  }
+
   start(): void {
     this.#child.stdin?.write(`${START}\n`)
   }
@@ -84,6 +90,7 @@ export class PeerProcess {
       const message = readPeerLine(line)
       if (message.kind === "ready") this.#ready.resolve()
       else if (message.kind === "done") this.#done.resolve(message.atMs)
+      else if (message.kind === "left") this.#left.resolve(message.atMs)
       else this.#report.resolve(message.report)
     } catch (error) {
       this.#fail(error instanceof Error ? error : new Error(String(error)))
@@ -100,7 +107,7 @@ export class PeerProcess {
     const error = new Error(`${this.host.role} ${this.host.number} ${what}${this.#complaint === "" ? "" : `\n${this.#complaint.trim()}`}`, {
       cause,
     })
-    for (const { reject } of [this.#ready, this.#done, this.#report]) reject(error)
+    for (const { reject } of [this.#ready, this.#done, this.#left, this.#report]) reject(error)
   }
 }
 

@@ -5,6 +5,7 @@
 import { Type, type Static } from "typebox"
 import { parseJson, reader } from "#core/schema.ts"
 import type { Address } from "#core/address.ts"
+import type { SeedingPolicy } from "../seeding.ts"
 
 /** What a peer is told on its command line, as JSON. */
 export type PeerTask = {
@@ -25,6 +26,8 @@ export type PeerTask = {
   readonly window: boolean
   /** What servers are told that their site may send to others; null: nothing. */
   readonly wideAreaBudgetBytesPerSecond: number | null
+  /** When it leaves by itself once it has the file; null: not before it is told to. */
+  readonly until: SeedingPolicy | null
 }
 
 export const START = "start"
@@ -48,6 +51,8 @@ export type PeerReport = Static<typeof PeerReport>
 const PeerLine = Type.Union([
   Type.Object({ kind: Type.Literal("ready") }),
   Type.Object({ kind: Type.Literal("done"), atMs: Type.Number() }),
+  /** It serves nobody any more. */
+  Type.Object({ kind: Type.Literal("left"), atMs: Type.Number() }),
   Type.Object({ kind: Type.Literal("report"), report: PeerReport }),
 ])
 export type PeerLine = Static<typeof PeerLine>

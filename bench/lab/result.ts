@@ -1,5 +1,6 @@
 /** What came out of one run, and the figures made of it. */
 import { idealSeconds, idealSecondsAt, type Scenario } from "../scenario.ts"
+import type { SeedingPolicy } from "../seeding.ts"
 import type { Fate } from "./hosts.ts"
 import type { LinkBytes } from "./link-counters.ts"
 import type { PeerReport } from "./peer-protocol.ts"
@@ -13,6 +14,8 @@ export type HostResult = {
   readonly startedAtSeconds: number
   /** From its own start until it had the whole file; null when it never had. */
   readonly seconds: number | null
+  /** From the start of the run until it left by itself; null when it did not. */
+  readonly leftAtSeconds: number | null
   /** null of those that were killed. */
   readonly report: PeerReport | null
   /** Over its link from the start to the end, frames with headers. */
@@ -31,6 +34,9 @@ export type RateSamples = {
 export type RunResult = {
   readonly transport: string
   readonly scenario: Scenario
+  readonly until: SeedingPolicy | null
+  /** From the start until all had left who would, or were watched no more. */
+  readonly watchedSeconds: number
   /** `time-limit`: some hosts had not finished when it was ended. */
   readonly outcome: "finished" | "time-limit"
   /** From the start until the last had it or the run was ended. */

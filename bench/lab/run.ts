@@ -8,6 +8,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import { idealSecondsAt, type Scenario } from "../scenario.ts"
+import type { SeedingPolicy } from "../seeding.ts"
 import { atATime } from "./at-a-time.ts"
 import { sha256Of } from "./content.ts"
 import { planHosts, type LabHost } from "./hosts.ts"
@@ -30,6 +31,8 @@ export type RunParts = {
 }
 
 export type RunOptions = Pick<NetworkOptions, "congestion" | "offload"> & {
+  /** When hosts that have the file leave; null: not before the end. */
+  readonly until: SeedingPolicy | null
   /** Ends a run that takes longer; null: by the transport's own measure. */
   readonly limitSeconds: number | null
   /** Before the clock starts the machine has come to rest, or this time has passed. */
@@ -83,6 +86,7 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
         directory: own,
         window: scenario.window,
         wideAreaBudgetBytesPerSecond: scenario.wideAreaBudgetBytesPerSecond,
+        until: options.until,
       },
       scenario,
     )
@@ -95,13 +99,22 @@ export async function runTransport(parts: RunParts, scenario: Scenario, options:
   const machineBusyBefore = await comeToRest(options.restSeconds * 1_000, signal)
   const idealMs = (site: number) => idealSecondsAt(scenario, site) * 1_000
   const longestMs = idealMs(scenario.sites - 1)
-  const limitMs = options.limitSeconds === null ? 10_000 + longestMs * transport.limitRatio(scenario) : options.limitSeconds * 1_000
-  const measured = await measure(peers, counters, { midwayMs: ({ site }) => idealMs(site) / 2, limitMs, signal })
+  const lastStartMs = Math.max(...hosts.map(({ startMs }) => startMs))
+  const limitMs =
+    options.limitSeconds === null ? lastStartMs + 10_000 + longestMs * transport.limitRatio(scenario) : options.limitSeconds * 1_000
+  const measured = await measure(peers, counters, {
+    midwayMs: ({ site }) => idealMs(site) / 2,
+    limitMs,
+    leave: options.until !== null,
+    signal,
+  })
   const reports = await stopAll(peers, signal)
   await requireSameBytes(content.sha256, reports, signal)
   return {
     transport: transport.name,
     scenario,
+    until: options.until,
+    watchedSeconds: (measured.watchedMs - measured.startMs) / 1_000,
     outcome: measured.finished ? "finished" : "time-limit",
     seconds: (measured.endMs - measured.startMs) / 1_000,
     machineBusy: measured.machineBusy,
@@ -123,13 +136,14 @@ function sitesOf({ samples }: LinkCounters): LinkBytes[] {
 function hostResult(
   peer: PeerProcess,
   index: number,
-  { startMs, startedAtMs, doneAtMs }: Measured,
+  { startMs, startedAtMs, doneAtMs, leftAtMs }: Measured,
   { samples }: LinkCounters,
   reports: ReadonlyMap<PeerProcess, PeerReport>,
 ): HostResult {
   const { number, role, site, fate } = peer.host
   const ownStartMs = startedAtMs.get(peer) ?? startMs
   const doneMs = doneAtMs.get(peer)
+  const leftMs = leftAtMs.get(peer)
   const [first, last] = [samples[0]?.links[index], samples.at(-1)?.links[index]]
   return {
     number,
@@ -138,6 +152,7 @@ function hostResult(
     fate,
     startedAtSeconds: (ownStartMs - startMs) / 1_000,
     seconds: doneMs === undefined ? null : (doneMs - ownStartMs) / 1_000,
+    leftAtSeconds: leftMs === undefined ? null : (leftMs - startMs) / 1_000,
     report: reports.get(peer) ?? null,
     wireSentBytes: (last?.sentBytes ?? 0) - (first?.sentBytes ?? 0),
     wireReceivedBytes: (last?.receivedBytes ?? 0) - (first?.receivedBytes ?? 0),

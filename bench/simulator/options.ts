@@ -3,9 +3,12 @@ import { parseArgs } from "node:util"
 import { BLOCK_BYTES } from "#core/torrent.ts"
 import { byteCount } from "../../cli/values.ts"
 import { readScenario, scenarioHelp, scenarioOptions, type Scenario } from "../scenario.ts"
+import { readSeedingPolicy, seedingHelp } from "../seeding.ts"
 import type { PlayOptions } from "./play.ts"
 
-export type SimulatorOptions = PlayOptions & {
+export type SimulatorOptions = Omit<PlayOptions, "until"> & {
+  /** One run of each scenario for each. */
+  readonly policies: readonly PlayOptions["until"][]
   /** One for each number of hosts. */
   readonly scenarios: readonly Scenario[]
   readonly progress: boolean
@@ -22,7 +25,8 @@ ${scenarioHelp}
   --sweep LIST        several numbers of hosts, one after the other: 100,1000,10000
   --block BYTES       asked for at a time (16 KiB; a quarter of a piece to a whole one in very large runs)
   --found N           other hosts that discovery tells each of at its start (0)
-  --limit SECONDS     of simulated time (20 times the ideal)
+  --until LIST        when clients that have the file leave, one run each: ${seedingHelp}; without it not before the end
+  --limit SECONDS     of simulated time (20 times the ideal, after the last one came)
   --trace             prints a digest of all that happened
   --progress          tells on standard error how far it is
   --compare FILE      JSON of bench:swarm: plays what was measured there and tells the error
@@ -41,6 +45,7 @@ export function readSimulatorOptions(args: readonly string[]): SimulatorOptions 
       sweep: { type: "string" },
       block: { type: "string" },
       found: { type: "string", default: "0" },
+      until: { type: "string" },
       limit: { type: "string" },
       trace: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
@@ -56,6 +61,7 @@ export function readSimulatorOptions(args: readonly string[]): SimulatorOptions 
     scenarios: counts.map((hosts) => readScenario({ ...values, hosts })),
     blockBytes: values.block === undefined ? null : blockBytes(values.block),
     found: wholeNumber("--found", values.found, 0),
+    policies: values.until?.split(",").map(readSeedingPolicy) ?? [null],
     limitSeconds: values.limit === undefined ? null : wholeNumber("--limit", values.limit, 1),
     trace: values.trace,
     progress: values.progress,

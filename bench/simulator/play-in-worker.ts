@@ -25,9 +25,9 @@ export async function playInWorker(
   report: (progress: Progress) => void,
 ): Promise<SimulationResult> {
   const { promise, resolve, reject } = Promise.withResolvers<SimulationResult>()
-  const { blockBytes, found, trace, limitSeconds } = options
+  const { blockBytes, found, trace, until, limitSeconds } = options
   const worker = new Worker(new URL("./worker.ts", import.meta.url), {
-    workerData: { scenario, options: { blockBytes, found, trace, limitSeconds } },
+    workerData: { scenario, options: { blockBytes, found, trace, until, limitSeconds } },
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MEGABYTES, maxYoungGenerationSizeMb: YOUNG_MEGABYTES },
   })
   worker.on("message", (message: WorkerMessage) => {

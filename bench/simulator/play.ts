@@ -1,8 +1,9 @@
 /** Plays one scenario in a virtual swarm. */
 import { pieceBytesFor, BLOCK_BYTES } from "#core/torrent.ts"
 import { seededRandom } from "#swarm/core/random.ts"
-import { planHosts, type LabHost } from "../lab/hosts.ts"
+import { comesLater, planHosts, type LabHost } from "../lab/hosts.ts"
 import { idealSecondsAt, type Scenario } from "../scenario.ts"
+import { LOOK_MS, Seeding, WATCHED_MS, type SeedingPolicy } from "../seeding.ts"
 import { RateRecorder } from "./rate-recorder.ts"
 import type { SimulatedHost, SimulationResult } from "./result.ts"
 import { Trace } from "./trace.ts"
@@ -15,7 +16,9 @@ export type PlayOptions = {
   /** Other hosts that each is told of at its start, as discovery would. */
   readonly found: number
   readonly trace: boolean
-  /** Simulated; null: many times the ideal. */
+  /** When clients that have the file leave; null: not before the end. */
+  readonly until: SeedingPolicy | null
+  /** Simulated; null: many times the ideal after the last one came. */
   readonly limitSeconds: number | null
 }
 
@@ -65,7 +68,10 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
   const started = startHosts(swarm, scenario, plans, options.found)
   const recorder = new RateRecorder(swarm, scenario)
   const sent = sentEachSecond(swarm)
-  const limitMs = (options.limitSeconds ?? Math.max(LIMIT_SECONDS_MIN, LIMIT_IDEALS * idealSecondsAt(scenario, scenario.sites - 1))) * 1_000
+  const leaving = options.until === null ? null : new Leaving(swarm, options.until, scenario.contentBytes)
+  const lastStartMs = Math.max(...plans.map(({ startMs }) => startMs))
+  const limitMs =
+    lastStartMs + (options.limitSeconds ?? Math.max(LIMIT_SECONDS_MIN, LIMIT_IDEALS * idealSecondsAt(scenario, scenario.sites - 1))) * 1_000
   const wantedBytes = scenario.hosts * scenario.contentBytes
   let reportAt = startedAt + PROGRESS_MS
   let countdown = PROGRESS_EVENTS
@@ -80,14 +86,17 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
         report({ simulatedSeconds: swarm.nowMs / 1_000, wallSeconds: (now - startedAt) / 1_000, done: keptBytes / wantedBytes })
       }
     }
-    return swarm.allDone() && started.late === 0
+    return swarm.allDone() && started.waiting === 0
   }
   const finished = swarm.run(done, limitMs)
   const endMs = swarm.nowMs
   const { linksPerHost, rates } = recorder.stop()
   const wireBytes = swarm.hosts.reduce((sum, { up }) => sum + up.blockBytes + up.smallBytes, 0)
   const smallBytes = swarm.hosts.reduce((sum, { up }) => sum + up.smallBytes, 0)
-  if (finished) swarm.finish()
+  if (finished) {
+    if (leaving !== null) swarm.run(() => leaving.allLeft, WATCHED_MS)
+    swarm.finish()
+  }
   const cpu = process.threadCpuUsage(cpuBefore)
   return {
     scenario,
@@ -95,6 +104,8 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
     pieceCount: swarm.cutting.shape.pieceCount,
     blockBytes,
     found: options.found,
+    until: options.until,
+    watchedSeconds: swarm.nowMs / 1_000,
     outcome: finished ? "finished" : "time-limit",
     seconds: endMs / 1_000,
     wallSeconds: (performance.now() - startedAt) / 1_000,
@@ -112,7 +123,7 @@ export function playScenario(scenario: Scenario, options: PlayOptions, report: (
       receivedPayloadBytes,
       sentBytesPerSecond: sent[number] ?? [],
     })),
-    hosts: plans.map((plan) => reportOf(plan, started.hosts.get(plan.number) ?? null)),
+    hosts: plans.map((plan) => reportOf(plan, started.hosts.get(plan.number) ?? null, leaving)),
     rates,
     digest: trace?.digest() ?? null,
   }
@@ -136,13 +147,14 @@ function sentEachSecond(swarm: VirtualSwarm): readonly number[][] {
 /** The clock on the wall is read once in so many events. */
 const PROGRESS_EVENTS = 4_096
 
-type Started = { readonly hosts: Map<number, VirtualHost>; late: number }
+/** `waiting`: hosts that are yet to come. */
+type Started = { readonly hosts: Map<number, VirtualHost>; waiting: number }
 
 /** As the lab: everyone is there and waits, then learns where the origins are; some die and some come midway. */
 function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly LabHost[], found: number): Started {
   const random = seededRandom(scenario.seed * 13 + 5)
   const origins = plans.filter((plan) => plan.role === "origin")
-  const started: Started = { hosts: new Map(), late: plans.filter((plan) => plan.fate === "late").length }
+  const started: Started = { hosts: new Map(), waiting: plans.filter(comesLater).length }
   const add = (plan: LabHost) => {
     const host = swarm.add({
       name: `${plan.role} ${plan.number}`,
@@ -175,17 +187,20 @@ function startHosts(swarm: VirtualSwarm, scenario: Scenario, plans: readonly Lab
     const chosen = Array.from({ length: Math.min(found, present.length) }, () => present[random.below(present.length)])
     return chosen.flatMap((other) => other?.address ?? [])
   }
-  for (const plan of plans) if (plan.fate !== "late") add(plan)
-  for (const plan of plans) if (plan.fate !== "late") begin(plan)
+  for (const plan of plans) if (!comesLater(plan)) add(plan)
+  for (const plan of plans) if (!comesLater(plan)) begin(plan)
+  const beginLater = (plan: LabHost) => {
+    begin(plan)
+    started.waiting -= 1
+  }
+  for (const plan of plans) if (plan.startMs > 0) swarm.at(plan.startMs, () => beginLater(plan))
   for (let site = 0; site < scenario.sites; site += 1)
     swarm.at((idealSecondsAt(scenario, site) * 1_000) / 2, () => {
       for (const plan of plans) {
         if (plan.site !== site) continue
         const host = started.hosts.get(plan.number)
         if ((plan.fate === "killed" || plan.fate === "leaving") && host !== undefined) swarm.kill(host)
-        if (plan.fate !== "late") continue
-        begin(plan)
-        started.late -= 1
+        if (plan.fate === "late") beginLater(plan)
       }
       if (site > 0) for (const host of gateways(swarm, site, scenario.killGateways)) swarm.kill(host)
     })
@@ -198,17 +213,56 @@ function gateways(swarm: VirtualSwarm, site: number, count: number): VirtualHost
   return present.sort((a, b) => b.books.crossedBytes - a.books.crossedBytes).slice(0, count)
 }
 
-function reportOf(plan: LabHost, host: VirtualHost | null): SimulatedHost {
+/** Clients that have the file leave when the policy says so. All look at the same moments, as is worst for those who are not to leave at once. */
+class Leaving {
+  readonly #swarm: VirtualSwarm
+  readonly #policy: SeedingPolicy
+  readonly #contentBytes: number
+  readonly #seeding = new Map<VirtualHost, Seeding>()
+  readonly leftAtMs = new Map<VirtualHost, number>()
+
+  constructor(swarm: VirtualSwarm, policy: SeedingPolicy, contentBytes: number) {
+    this.#swarm = swarm
+    this.#policy = policy
+    this.#contentBytes = contentBytes
+    swarm.at(swarm.nowMs + LOOK_MS, () => this.#look())
+  }
+
+  get allLeft(): boolean {
+    return this.#swarm.hosts.every((host) => !isClient(host) || host.gone)
+  }
+
+  #look(): void {
+    const { nowMs } = this.#swarm
+    for (const host of this.#swarm.hosts) {
+      if (!isClient(host) || host.gone || host.doneAtMs === null) continue
+      const seeding = this.#seeding.get(host) ?? new Seeding(this.#policy, this.#contentBytes, host.doneAtMs)
+      this.#seeding.set(host, seeding)
+      if (!seeding.leaves(host.core.demand, nowMs)) continue
+      this.leftAtMs.set(host, nowMs)
+      this.#swarm.kill(host)
+    }
+    this.#swarm.at(nowMs + LOOK_MS, () => this.#look())
+  }
+}
+
+function isClient(host: VirtualHost): boolean {
+  return host.wanted && host.role === "client"
+}
+
+function reportOf(plan: LabHost, host: VirtualHost | null, leaving: Leaving | null): SimulatedHost {
   const { number, role, site } = plan
   const statistics = host?.core.statistics
+  const leftAtMs = host === null ? null : (leaving?.leftAtMs.get(host) ?? null)
   return {
     number,
     role,
     site,
     // Who was a gateway is known when it dies.
-    fate: host?.gone === true && plan.fate === "usual" ? "killed" : plan.fate,
+    fate: host?.gone === true && leftAtMs === null && plan.fate === "usual" ? "killed" : plan.fate,
     startedAtSeconds: (host?.startedAtMs ?? 0) / 1_000,
     seconds: host === null || host.doneAtMs === null ? null : (host.doneAtMs - host.startedAtMs) / 1_000,
+    leftAtSeconds: leftAtMs === null ? null : leftAtMs / 1_000,
     downloadedBytes: statistics?.downloadedBytes ?? 0,
     uploadedBytes: statistics?.uploadedBytes ?? 0,
     duplicateBytes: statistics?.duplicateBytes ?? 0,

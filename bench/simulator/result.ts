@@ -2,6 +2,7 @@
 import type { Fate } from "../lab/hosts.ts"
 import { spread } from "../lab/result.ts"
 import { idealSeconds, type Scenario } from "../scenario.ts"
+import type { SeedingPolicy } from "../seeding.ts"
 
 export type SimulatedHost = {
   readonly number: number
@@ -12,6 +13,8 @@ export type SimulatedHost = {
   readonly startedAtSeconds: number
   /** From its own start until it had the whole file; null when it never had. */
   readonly seconds: number | null
+  /** From the start of the run until it left by itself; null when it did not. */
+  readonly leftAtSeconds: number | null
   /** Payload. */
   readonly downloadedBytes: number
   readonly uploadedBytes: number
@@ -45,10 +48,12 @@ export type SimulationResult = {
   readonly blockBytes: number
   /** Other hosts that each was told of at its start. */
   readonly found: number
+  readonly until: SeedingPolicy | null
   /** `time-limit`: some hosts had not finished when it was ended. */
   readonly outcome: "finished" | "time-limit"
-  /** Simulated. */
+  /** Simulated, until the last one had the file, and until all had left who would. */
   readonly seconds: number
+  readonly watchedSeconds: number
   readonly wallSeconds: number
   readonly cpuSeconds: number
   /** The most that the process held. */

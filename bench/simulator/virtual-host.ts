@@ -14,7 +14,10 @@ export const HOST_PORT = 7_000
 export type VirtualBlock = "true" | "false"
 
 /** What a swarm needs of a core. */
-export type HostCore = Pick<TorrentCore<VirtualBlock>, "step" | "census" | "complete" | "held" | "statistics" | "hasRoomFor" | "isBanned">
+export type HostCore = Pick<
+  TorrentCore<VirtualBlock>,
+  "step" | "census" | "complete" | "held" | "statistics" | "demand" | "hasRoomFor" | "isBanned"
+>
 
 export type VirtualHostOptions = {
   readonly name: string

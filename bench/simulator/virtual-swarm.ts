@@ -483,6 +483,9 @@ export class VirtualSwarm {
         })
       case "tell-site":
         return this.#gather(this.#end(effect.peer), { type: "site-news", news: effect.news })
+      case "dont-have":
+      case "forget-piece":
+        throw this.#violation(host, `"${effect.kind}" where every host keeps all pieces`)
       case "disconnect": {
         const end = this.#end(effect.peer)
         host.disconnects.push({ key: end.other.host.name, reason: effect.reason, detail: effect.detail })

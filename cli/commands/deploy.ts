@@ -1,7 +1,7 @@
 /** `imagegrid deploy NAME[:VERSION] --target DIR`: downloads, opens, unpacks, verifies, and seeds while that is useful. */
 import type { DeployOptions } from "#client/deploy.ts"
 import { deployAndReport } from "#client/report.ts"
-import { defaultUsefulness } from "#client/usefulness.ts"
+import { defaultUsefulness, usefulnessOver } from "#client/usefulness.ts"
 import { deployToSlots } from "#client/slots.ts"
 import type { UpdateEvent } from "#client/update-events.ts"
 import { GridError } from "#core/errors.ts"
@@ -13,7 +13,7 @@ import type { CommandContext } from "../command.ts"
 import { collectBuffersEach, countBuffersWithTheHeap } from "../memory.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
-import { byteCount, durationMs, seedUntilOf } from "../values.ts"
+import { durationMs, seedUntilOf } from "../values.ts"
 import { localPolicy, updateSentence } from "./update.ts"
 
 type Options = HostOptions &
@@ -21,7 +21,6 @@ type Options = HostOptions &
     readonly target?: string
     readonly stage?: string
     readonly seedUntil?: string
-    readonly usefulAbove?: string
     readonly usefulOver?: string
     /** False when --no-devices was given. */
     readonly devices?: boolean
@@ -53,12 +52,10 @@ export default async function run(context: CommandContext, [image]: readonly str
     keep: windowed ? "window" : "all",
     devices: options.devices === false ? "refuse" : "make",
     seedUntil: seedUntilOf(options.seedUntil ?? "useful"),
-    usefulness: {
-      belowBytesPerSecond:
-        options.usefulAbove === undefined ? defaultUsefulness.belowBytesPerSecond : byteCount("--useful-above", options.usefulAbove),
-      overMs:
-        options.usefulOver === undefined ? defaultUsefulness.overMs : durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX),
-    },
+    usefulness:
+      options.usefulOver === undefined
+        ? defaultUsefulness
+        : usefulnessOver(durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX)),
   }
   await withClientMember(context, async (member) => {
     const { target, slots } = options

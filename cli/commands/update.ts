@@ -17,6 +17,11 @@ type Options = LocalOptions & HostOptions & { readonly stage?: string; readonly 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
   const { target, local, dryRun } = localOptions(options)
   const query = image === undefined ? null : imageQuery(image)
+  if (options.stage === "none")
+    throw new GridError(
+      "USAGE",
+      "an update keeps what it downloads in a stage until it is made; --stage none goes with deploy (a directory of this name is ./none)",
+    )
   const seedUntil = seedUntilOf(options.seedUntil ?? "useful")
   await withClientMember(context, async (member) => {
     await updateTarget(

@@ -165,6 +165,12 @@ export const defaultLimits = {
   starvedBlockMs: 1_000,
   starvedMaxMs: 600_000,
 
+  /** A peer that lacks pieces and neither asks for any nor tells of new ones for this long is not helped by whoever stays for it. */
+  needLapsesMs: 60_000,
+  /** Downloaders that come within this time of one another came together; so many times of coming are remembered. */
+  arrivalsApartMs: 5_000,
+  arrivalsKept: 8,
+
   redialFirstMs: 1_000,
   redialMaxMs: 60_000,
   peerExchangeMs: 2_000,

@@ -33,6 +33,10 @@ export class PeerState {
   unchokedAtMs = 0
   /** The peer wants something from us. */
   interested = false
+  /** ... and then no more: interest lasts until everything is there. */
+  satisfied = false
+  /** It last asked for something or told of a piece that was new to it. */
+  movedAtMs: number
   /** The peer chokes us. */
   chokes = true
   /** We told the peer that we want something. */
@@ -124,6 +128,7 @@ export class PeerState {
     this.forgottenBefore = parts.forgottenBefore
     this.tolerance = tolerance
     this.connectedAtMs = nowMs
+    this.movedAtMs = nowMs
     this.lastBlockAtMs = nowMs
     this.lastHeardAtMs = nowMs
     this.lastSentAtMs = nowMs

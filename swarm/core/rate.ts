@@ -1,9 +1,11 @@
-/** How fast bytes flow: one meter that reacts within a fraction of a second, one that tells the mean of the last ten. */
+/** How fast bytes flow: a meter that reacts within a fraction of a second, one that tells the mean of the last ten, and one of the most that there ever was. */
 
 const HALF_LIFE_MS = 500
 /** Over less time, one block looks like a torrent. */
 const SETTLE_MIN_MS = 80
 const WINDOW_SECONDS = 10
+/** What the operating system takes at once into its buffers is little of what flows in this time. */
+const PEAK_SECONDS = 4
 
 /** Exponentially weighted rate of one connection. */
 export class ReactiveRate {
@@ -77,5 +79,36 @@ export class WindowedRate {
     const steps = Math.min(second - this.#second, this.#seconds.length)
     for (let step = 1; step <= steps; step += 1) this.#seconds[(second - steps + step) % this.#seconds.length] = 0
     this.#second = Math.max(second, this.#second)
+  }
+}
+
+/** The most that flowed in any few seconds. */
+export class PeakRate {
+  /** Bytes of the last seconds, the one that has begun last. */
+  readonly #seconds: number[] = [0]
+  #second: number
+  #bytesPerSecond = 0
+
+  constructor(nowMs: number) {
+    this.#second = Math.floor(nowMs / 1000)
+  }
+
+  get bytesPerSecond(): number {
+    return this.#bytesPerSecond
+  }
+
+  add(bytes: number, nowMs: number): void {
+    const second = Math.floor(nowMs / 1000)
+    for (; this.#second < second; this.#second += 1) {
+      if (this.#seconds.length === PEAK_SECONDS) {
+        const sum = this.#seconds.reduce((total, each) => total + each, 0)
+        this.#bytesPerSecond = Math.max(this.#bytesPerSecond, sum / PEAK_SECONDS)
+        this.#seconds.shift()
+        // After a long pause there is nothing to be counted second by second.
+        if (sum === 0) this.#second = second - 1
+      }
+      this.#seconds.push(0)
+    }
+    this.#seconds[this.#seconds.length - 1] = (this.#seconds.at(-1) ?? 0) + bytes
   }
 }

@@ -11,6 +11,7 @@ import { pieceBytesAt } from "#core/torrent.ts"
 import { AddressBook } from "./address-book.ts"
 import { Bitfield } from "./bitfield.ts"
 import { Board, type TorrentShape, type WindowSize } from "./board.ts"
+import { Arrivals, type Demand } from "./demand.ts"
 import type { CoreEffect, CoreEvent, DisconnectReason, PeerNumber, SiteNews } from "./events.ts"
 import { defaultLimits, type Limits } from "./limits.ts"
 import type { BlockSpan, ControlMessage, Message } from "./messages.ts"
@@ -18,7 +19,7 @@ import { Nearness, type Own } from "./nearness.ts"
 import { Offers } from "./offers.ts"
 import { PeerState } from "./peer-state.ts"
 import type { Random } from "./random.ts"
-import { ReactiveRate } from "./rate.ts"
+import { PeakRate, ReactiveRate } from "./rate.ts"
 import { UploadSlots } from "./upload-slots.ts"
 import type { WanBudget } from "./wan-budget.ts"
 
@@ -28,6 +29,8 @@ export const TICK_MS = 100
 const NO_LONGER_COMPLETE_WEIGHT = 50
 /** Members remembered for their offences. */
 const OFFENDERS_MAX = 10_000
+/** Who holds less than one piece of so many has just begun. */
+const NEWCOMER_SHARE = 8
 
 export type CoreStatistics = {
   downloadedBytes: number
@@ -53,6 +56,7 @@ export class TorrentCore<Block> {
   }
   readonly #board: Board
   readonly #limits: Limits
+  readonly #ownKey: string
   readonly #addresses: AddressBook
   readonly #random: Random
   readonly #peers = new Map<PeerNumber, PeerState>()
@@ -63,7 +67,7 @@ export class TorrentCore<Block> {
   /** In the order in which they were. */
   readonly #forgotten: number[] = []
   /** What is proposed to members of the own site, where this one held everything from the start, and to those of others: each piece leaves once for the site, and once across. */
-  readonly #offers: Offers | null
+  #offers: Offers | null
   #farOffers: Offers | null = null
   readonly #nearness: Nearness
   /** Addresses that are dialled before others because members of the own site told of them. */
@@ -71,6 +75,13 @@ export class TorrentCore<Block> {
   readonly #offences = new Map<string, number>()
   readonly #download: ReactiveRate
   readonly #farDownload: ReactiveRate
+  readonly #uploadPeak: PeakRate
+  readonly #downloadPeak: PeakRate
+  readonly #arrivals: Arrivals
+  #metClients = false
+  readonly #startedAtMs: number
+  /** When the last piece came. */
+  #completeAtMs: number | null = null
   #inFlight = 0
   /** Of those, to members of other sites. */
   #inFlightFar = 0
@@ -99,12 +110,17 @@ export class TorrentCore<Block> {
   ) {
     this.#limits = { ...defaultLimits, ...options }
     this.#nowMs = parts.nowMs
+    this.#startedAtMs = parts.nowMs
     this.#ruleToldAtMs = parts.nowMs
     this.#random = parts.random
     this.#board = new Board(parts.shape, parts.held, this.#limits, parts.random, parts.window ?? null)
     this.#addresses = new AddressBook(this.#limits, parts.random)
     this.#download = new ReactiveRate(parts.nowMs)
     this.#farDownload = new ReactiveRate(parts.nowMs)
+    this.#uploadPeak = new PeakRate(parts.nowMs)
+    this.#downloadPeak = new PeakRate(parts.nowMs)
+    this.#arrivals = new Arrivals(parts.nowMs, this.#limits)
+    this.#ownKey = parts.own.key
     this.#slots = new UploadSlots(this.#limits, { ...parts, pieceBytes: parts.shape.pieceBytes, origin: parts.held.complete })
     const { pieceCount } = parts.shape
     this.#offers = parts.held.complete ? new Offers(pieceCount, parts.random) : null
@@ -145,11 +161,40 @@ export class TorrentCore<Block> {
     return (this.#offences.get(key) ?? 0) >= this.#limits.offences
   }
 
-  /** Connected peers that lack a piece that we hold. */
+  /** Connected peers that lack a piece that we hold. One that may ask us and has made nothing of it for long is not counted. */
   get peersInNeed(): number {
     let count = 0
-    for (const peer of this.#peers.values()) if (peer.interested && this.held.countBeyond(peer.have) > 0) count += 1
+    for (const peer of this.#peers.values()) {
+      const stuck = !peer.choking && this.#nowMs - Math.max(peer.movedAtMs, peer.unchokedAtMs) >= this.#limits.needLapsesMs
+      if (peer.interested && !stuck && this.held.countBeyond(peer.have) > 0) count += 1
+    }
     return count
+  }
+
+  get demand(): Demand {
+    let otherSeeders = 0
+    let leavingBefore = 0
+    let relieved = false
+    const lastArrivalMs = this.#arrivals.lastMs ?? Number.POSITIVE_INFINITY
+    for (const { near, role, have, satisfied, key, connectedAtMs } of this.#peers.values()) {
+      // Who has everything isn't told of pieces: that it has them too shows when it wants no more of ours.
+      if (!near || role !== "client" || !(have.complete || (satisfied && this.complete))) continue
+      otherSeeders += 1
+      if (key < this.#ownKey) leavingBefore += 1
+      else if (connectedAtMs < lastArrivalMs) relieved = true
+    }
+    return {
+      peersInNeed: this.peersInNeed,
+      otherSeeders,
+      leavingBefore,
+      relieved,
+      metClients: this.#metClients,
+      arrivalGapMs: this.#arrivals.gapMs,
+      tookMs: this.#completeAtMs === null ? null : this.#completeAtMs - this.#startedAtMs,
+      uploadedBytes: this.statistics.uploadedBytes,
+      uploadPeakBytesPerSecond: this.#uploadPeak.bytesPerSecond,
+      downloadPeakBytesPerSecond: this.#downloadPeak.bytesPerSecond,
+    }
   }
 
   /** For tests: how many pieces are in each state, and how many requests are in flight. */
@@ -232,6 +277,7 @@ export class TorrentCore<Block> {
     const peer = new PeerState(event.peer, { ...event, near, have, forgottenBefore }, this.#limits.uselessBurst, this.#nowMs)
     this.#peers.set(peer.number, peer)
     this.#nearness.came(peer)
+    this.#metClients ||= near && peer.role === "client"
     if (event.dialled !== null) this.#addresses.connected(event.dialled, near ? "near" : "far")
     if (this.isBanned(peer.key)) return this.#disconnect(peer, "banned", "this member broke the rules before")
     if (this.#peers.size > 2 * this.#limits.peers) return this.#disconnect(peer, "full", `${2 * this.#limits.peers} peers at most`)
@@ -302,9 +348,20 @@ export class TorrentCore<Block> {
     if (this.#nearness.fetching) this.#board.version += 1
     this.#nearness.went(peer, this.#nowMs)
     for (const piece of peer.offers.keys()) this.#offersTo(peer)?.giveBack(piece)
+    if (peer.near && this.complete) this.#offerAfresh()
     this.#fillSlots()
     if (hadRequests) this.#refillAll()
     for (const other of this.#peers.values()) this.#offer(other)
+  }
+
+  /**
+   * Where all have gone but servers that have everything, what was sent went with them: those who come next have every piece from here. As to the first that an origin has, each leaves
+   * once before any twice.
+   */
+  #offerAfresh(): void {
+    for (const { near, role, have } of this.#peers.values()) if (near && !(role === "server" && have.complete)) return
+    this.#offers = new Offers(this.held.pieceCount, this.#random)
+    this.#slots.becomeOrigin()
   }
 
   /** Peers that have everything are not counted: they make no piece rarer than another. */
@@ -407,6 +464,8 @@ export class TorrentCore<Block> {
   #takePieces(peer: PeerState, have: Bitfield): void {
     if (peer.introducedPieces) throw misbehaved("told its pieces twice")
     peer.introducedPieces = true
+    // One with more was here before, or elsewhere.
+    if (peer.role === "client" && have.count * NEWCOMER_SHARE < have.pieceCount) this.#arrivals.came(this.#nowMs)
     for (let piece = 0; piece < have.pieceCount; piece += 1) if (have.has(piece)) peer.have.set(piece)
     peer.useful = have.countBeyond(this.had)
     if (have.complete) this.#nearness.completed(peer)
@@ -424,6 +483,7 @@ export class TorrentCore<Block> {
     this.#requirePiece(piece)
     if (piece === peer.lastOfTurn) this.#endTurn(peer, "used")
     if (!peer.have.set(piece)) return this.#useless(peer, "pieces told before")
+    peer.movedAtMs = this.#nowMs
     if (peer.have.complete) {
       // From now on it is one of those that have everything.
       for (let other = 0; other < peer.have.pieceCount; other += 1) if (other !== piece) this.#lower(peer, other)
@@ -500,6 +560,7 @@ export class TorrentCore<Block> {
     if (peer.guidedUntilMs > 0) peer.guidedUntilMs = this.#nowMs + this.#limits.guidedMs
     peer.download.add(message.length)
     this.#download.add(message.length)
+    this.#downloadPeak.add(message.length, this.#nowMs)
     if (!peer.near) this.#farDownload.add(message.length)
     this.statistics.downloadedBytes += message.length
     if (peer.role === "server") this.statistics.fromServersBytes += message.length
@@ -666,7 +727,9 @@ export class TorrentCore<Block> {
     this.#tellNews()
     const liars = new Set(wrongBlocks.map((block) => suspects?.[block] ?? null))
     for (const liar of liars) if (liar !== null) this.#ban(liar)
-    if (this.complete) for (const peer of this.#peers.values()) this.#parted(peer)
+    if (!this.complete) return
+    this.#completeAtMs = this.#nowMs
+    for (const peer of this.#peers.values()) this.#parted(peer)
   }
 
   /** There is no room for the piece any more. Who asked for it is refused; who lacks it hears of it, so that it asks others. */
@@ -714,6 +777,7 @@ export class TorrentCore<Block> {
     }
     if (peer.uploads.length >= this.#limits.requestsQueued) throw misbehaved(`more than ${this.#limits.requestsQueued} requests at a time`)
     peer.uploads.push(span)
+    peer.movedAtMs = this.#nowMs
     this.#upload(peer)
   }
 
@@ -775,6 +839,7 @@ export class TorrentCore<Block> {
 
   #uploaded(number: PeerNumber, bytes: number): void {
     this.statistics.uploadedBytes += bytes
+    this.#uploadPeak.add(bytes, this.#nowMs)
     const peer = this.#peers.get(number)
     if (peer === undefined) return
     peer.writes -= 1
@@ -785,6 +850,7 @@ export class TorrentCore<Block> {
   }
 
   #takeInterest(peer: PeerState, interested: boolean): void {
+    peer.satisfied = peer.interested && !interested
     peer.interested = interested
     this.#waitForTurn(peer)
     if (!interested) {

@@ -68,7 +68,7 @@ export class UploadSlots {
   readonly #rate: ReactiveRate
   readonly #pieceBytes: number
   /** From us every piece has to come. */
-  readonly #origin: boolean
+  #origin: boolean
   /** For so many times the peers that would fill the uplink alone. */
   #factor = 1
   #taken = 0
@@ -147,6 +147,11 @@ export class UploadSlots {
     else this.#farServedAtMs = this.#nowMs
     this.#taken += 1
     return chosen
+  }
+
+  /** From now on every piece has to come from us. */
+  becomeOrigin(): void {
+    this.#origin = true
   }
 
   takeBack(peer: PeerState): void {

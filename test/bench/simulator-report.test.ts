@@ -17,7 +17,7 @@ import { runOf } from "./lab-results.ts"
 function played(...args: readonly string[]): SimulationResult[] {
   const options = readSimulatorOptions(["--size", "1MiB", "--rate", "20mbit", ...args])
   assert.ok(options)
-  return options.scenarios.map((scenario) => playScenario(scenario, options, () => undefined))
+  return options.scenarios.map((scenario) => playScenario(scenario, { ...options, until: options.policies[0] ?? null }, () => undefined))
 }
 
 /** As if the lab had measured `factor` times what was simulated. */

@@ -6,7 +6,7 @@ import { hostsOf, simulationFigures, type SimulationResult } from "../../bench/s
 import { scenarioWith, type Option } from "./lab-results.ts"
 
 const KIB = 1_024
-const options: PlayOptions = { blockBytes: null, found: 0, trace: false, limitSeconds: null }
+const options: PlayOptions = { blockBytes: null, found: 0, trace: false, until: null, limitSeconds: null }
 
 function scenario(values: Partial<Record<Option, string>>, window = false): Scenario {
   return { ...scenarioWith({ size: "8MiB", rate: "20mbit", ...values }), window }

@@ -13,8 +13,8 @@ test("times are read with their unit and refused without one, at zero and beyond
 test("sizes are read in decimal and binary units", () => {
   assert.equal(byteCount("--pieces-of", "65536"), 65_536)
   assert.equal(byteCount("--pieces-of", "64KiB"), 65_536)
-  assert.equal(byteCount("--useful-above", "500KB"), 500_000)
-  assert.equal(byteCount("--useful-above", "1mb"), 1_000_000)
+  assert.equal(byteCount("--max-bytes", "500KB"), 500_000)
+  assert.equal(byteCount("--max-bytes", "1mb"), 1_000_000)
   for (const text of ["", "KB", "1XB", "-5", "1e6", "0x10"]) assert.throws(() => byteCount("--pieces-of", text), { code: "USAGE" }, text)
 })
 

@@ -105,9 +105,12 @@ function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
-/** Without types a recursive listing would follow links. */
-function entriesIn(top: string): string[] {
-  return readdirSync(top, { recursive: true, encoding: "utf8", withFileTypes: true }).map(({ parentPath, name }) => join(parentPath, name))
+/** Node's own recursive listing follows links to directories, round and round. */
+function entriesIn(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name)
+    return entry.isDirectory() ? [path].concat(entriesIn(path)) : [path]
+  })
 }
 
 function directoriesIn(top: string): string[] {

@@ -16,9 +16,9 @@ import { verifyTree } from "#image/verify-tree.ts"
 import { editTree, growTree } from "./random-trees.ts"
 import { dice, temporaryDirectory } from "./support.ts"
 
-/** Of each kind of case in a run; `CASES=500 SEED=7` in the environment runs other ones. */
-const CASES = Number(process.env["CASES"] ?? 60)
-const firstSeed = Number(process.env["SEED"] ?? Math.floor(Math.random() * 1e9))
+/** Of each of three kinds, the same in every run; `CASES=500 SEED=7` in the environment plays others. */
+const CASES = Number(process.env["CASES"] ?? 170)
+const firstSeed = Number(process.env["SEED"] ?? 1)
 const nothing = () => false
 
 async function indexOfTree(directory: string): Promise<TreeIndex> {

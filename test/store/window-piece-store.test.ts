@@ -51,7 +51,7 @@ test("what is read at the moment in which a piece is forgotten, and its room giv
 test("a window has the same room for pieces of any length up to 4 MiB, and a few of longer ones", () => {
   for (let pieceBytes = 256 * 1024; pieceBytes <= 4 * MEBI; pieceBytes *= 2) {
     const { aheadPieces, behindPieces } = windowFor(pieceBytes)
-    assert.equal((aheadPieces + behindPieces) * pieceBytes, 48 * MEBI, `pieces of ${pieceBytes}`)
+    assert.equal((aheadPieces + behindPieces) * pieceBytes, 28 * MEBI, `pieces of ${pieceBytes}`)
   }
   assert.deepEqual(windowFor(16 * MEBI), { aheadPieces: 4, behindPieces: 2 })
   assert.deepEqual(windowFor(64 * 1024), { aheadPieces: 192, behindPieces: 96 })

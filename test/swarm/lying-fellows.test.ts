@@ -153,6 +153,9 @@ function servingNobody(core: HostCore, tell: (effect: Effects[number]) => Effect
     complete: core.complete,
     held: core.held,
     statistics: core.statistics,
+    get demand() {
+      return core.demand
+    },
   }
 }
 

@@ -25,14 +25,15 @@ export class Bench {
       readonly held?: "all" | readonly number[]
       readonly seed?: number
       readonly window?: WindowSize
+      readonly own?: string
     } & Partial<Limits>,
   ) {
-    const { pieces, held = [], seed = 1, window = null, ...limits } = options
+    const { pieces, held = [], seed = 1, window = null, own = "member 0", ...limits } = options
     const shape = { pieceCount: pieces, pieceBytes: PIECE_BYTES, contentBytes: pieces * PIECE_BYTES }
     const field = held === "all" ? Bitfield.full(pieces) : new Bitfield(pieces)
     if (held !== "all") for (const piece of held) field.set(piece)
     this.core = new TorrentCore(
-      { own: { key: "member 0", server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0, window },
+      { own: { key: own, server: false, site: "here" }, shape, held: field, random: seededRandom(seed), nowMs: 0, window },
       limits,
     )
   }

@@ -68,7 +68,7 @@ export async function killUpdates(options: {
     const startedMs = performance.now()
     const program = grid.start(words(action))
     let during = "start"
-    program.onEvent(({ event, phase }) => (during = typeof phase === "string" ? `${String(event)} ${phase}` : String(event)))
+    program.onEvent(({ event, phase }) => (during = [event, phase].filter((word) => typeof word === "string").join(" ")))
     const moment = random.below(3)
     const reached = moment === 1 ? "changes" : "changing"
     if (moment === 0) await sleep(random.below(tookMs.start))

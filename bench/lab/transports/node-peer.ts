@@ -30,6 +30,7 @@ export async function compileOnce(script: URL, { infoPath }: LabContent): Promis
       directory: own,
       window: false,
       wideAreaBudgetBytesPerSecond: null,
+      until: null,
     }
     const { program, words, env = {} } = nodePeer(script, task)
     await run(program, words, { env })
