@@ -18,6 +18,8 @@ import type { ServerState } from "./state.ts"
 /** Layers that are fetched at the same time. */
 const FETCHES_MAX = 4
 const RETRY_AFTER_MS = 15_000
+/** At a start: each waits for the disk in turn, a dozen times. */
+const OPENINGS_AT_A_TIME = 8
 
 /** The images that every server of this site is to hold. */
 export function imagesToHold(sources: ImageSources): Manifest[] {
@@ -72,20 +74,29 @@ export class Replicator {
   /** Seeds what is held and goes on to fetch what is not, now and with each new catalog. */
   static async start(member: Member, state: ServerState): Promise<Replicator> {
     const replicator = new Replicator(member, state)
-    for (const { manifest, layer } of layersToFetch(imagesOfInterest(member.images), new Set(), new Set())) {
-      if (!replicator.#held.has(layer.infohash)) continue
-      if (await member.layers.isWhole(layer.infohash)) {
-        await openLayerSession(member, { manifest, layer }, member.layers)
-      } else {
-        member.log.warn({ infohash: layer.infohash }, "a layer that was held is damaged or gone; it is fetched again")
-        replicator.#held.delete(layer.infohash)
-        state.forgetWholeLayer(layer.infohash)
-      }
+    const layers = layersToFetch(imagesOfInterest(member.images), new Set(), new Set())
+    const wanted = layers.filter(({ layer }) => replicator.#held.has(layer.infohash)).values()
+    const openSome = async () => {
+      for (const one of wanted) await replicator.#openHeld(one)
     }
+    await Promise.all(Array.from({ length: OPENINGS_AT_A_TIME }, openSome))
     member.catalogs.onChange(() => replicator.#step())
     member.federation.onChange(() => replicator.#step())
     replicator.#step()
     return replicator
+  }
+
+  async #openHeld(image: ImageLayer): Promise<void> {
+    const { infohash } = image.layer
+    const { layers, log } = this.#member
+    const torrent = await layers.torrent(infohash)
+    if (torrent !== null && (await layers.pieces(torrent)).complete) {
+      await openLayerSession(this.#member, image, layers)
+      return
+    }
+    log.warn({ infohash }, "a layer that was held is damaged or gone; it is fetched again")
+    this.#held.delete(infohash)
+    this.#state.forgetWholeLayer(infohash)
   }
 
   /** Infohashes of all layers that are whole and verified here. */

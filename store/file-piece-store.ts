@@ -40,8 +40,8 @@ export class FilePieceStore implements PieceStore {
   readonly pieceBytes: number
   /** The layer's file. Its bytes are the sealed layer once `complete`. */
   readonly path: string
+  readonly torrent: Torrent
   readonly #directory: string
-  readonly #torrent: Torrent
   readonly #handles: HandlePool
   readonly #atOnceBytesMax: number
   /** Readable in this process. */
@@ -66,7 +66,7 @@ export class FilePieceStore implements PieceStore {
     this.pieceBytes = torrent.pieceBytes
     this.path = join(directory, LAYER_FILE)
     this.#directory = directory
-    this.#torrent = torrent
+    this.torrent = torrent
     this.#handles = handles
     this.#atOnceBytesMax = inMemory ? AT_ONCE_BYTES_MAX : 0
     this.#held = held
@@ -214,7 +214,7 @@ export class FilePieceStore implements PieceStore {
       this.#unrecorded = true
     }
     if (this.#unrecorded) {
-      await writeFileDurably(join(this.#directory, HELD_FILE), encodeHeld(this.#torrent.infohash, this.#durable))
+      await writeFileDurably(join(this.#directory, HELD_FILE), encodeHeld(this.torrent.infohash, this.#durable))
       this.#unrecorded = false
     }
     this.#endBatchIfClean()

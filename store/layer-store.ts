@@ -64,6 +64,8 @@ export class LayerStore implements AsyncDisposable, LayerPlace {
 
   /** The metadata kept for a layer; null when there is none, or what stands there is not this torrent's. */
   async torrent(infohash: Infohash): Promise<Torrent | null> {
+    const shared = await this.#stores.get(infohash)?.catch(() => null)
+    if (shared !== undefined && shared !== null && !shared.closed) return shared.torrent
     try {
       const torrent = parseTorrent(await readBounded(this.#path(infohash, INFO_FILE), INFO_BYTES_MAX, { symlinks: "refuse" }))
       return torrent.infohash === infohash ? torrent : null
