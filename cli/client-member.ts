@@ -8,6 +8,8 @@ import type { CommandContext } from "./command.ts"
 import { tellFreshness } from "./tell-freshness.ts"
 
 const REFRESH_TIMEOUT_MS = 15_000
+/** For a machine that is down, and for the DHT, which asks some that are, nobody waits longer once a server has answered. */
+const REFRESH_GRACE_MS = 300
 
 /** @throws {GridError} ROLE_WRONG, HOME_IN_USE, CERTIFICATE_EXPIRED */
 export async function withClientMember<Result>(context: CommandContext, use: (member: Member) => Promise<Result>): Promise<Result> {
@@ -19,7 +21,8 @@ export async function withClientMember<Result>(context: CommandContext, use: (me
   const log = { info: () => {}, warn: (_fields: object, message: string) => output.warn(message) }
   const member = await Member.start({ home, clock: systemClock, log })
   try {
-    const { answers, failures } = await member.catalogs.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)])
+    const { answers, failures } = await member.catalogs.refresh(limited, { graceMs: REFRESH_GRACE_MS })
     await member.federation.refresh(AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)]))
     if (answers === 0) {
       // A server that did not admit this member says more than one that is down.

@@ -9,6 +9,8 @@ import { printable } from "#image/byte-string.ts"
 import type { Entry } from "#image/entry.ts"
 import { openLayer } from "#image/open-layer.ts"
 import { clearTree, inspectTarget } from "#image/target.ts"
+import { ReadBehind } from "#image/read-behind.ts"
+import type { Reading } from "#image/scan-tree.ts"
 import { unpackTree, type DevicePolicy } from "#image/unpack.ts"
 import { decodeIndex, encodeIndex, ownershipNeeds, type TreeIndex } from "#image/tree-index.ts"
 import { layerOf, refOf, type Layer, type Manifest } from "#core/documents.ts"
@@ -150,7 +152,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
     await scripts.run("before")
     await saveDeployment(member.home, target.record)
     if (target.leftover) await clearTree(target.record.target)
-    const entries = await downloadAndUnpack(
+    const { entries, reading } = await downloadAndUnpack(
       parts,
       { session, full, identity: identityOf(full), heldBefore, isBase: delivery.deltas.length > 0 },
       target.record.target,
@@ -172,7 +174,7 @@ export async function deployImage(parts: DeployParts, options: DeployOptions): P
       await layOver({ target: target.record.target, from, to: expected, deltas, overrides, devices: options.devices, signal })
       await rm(unpacked, { recursive: true, force: true })
     }
-    const entryCount = await requireGood({ ...parts, clock: member.clock }, expected, target.record.target, [])
+    const entryCount = await requireGood({ ...parts, clock: member.clock }, expected, target.record.target, [], reading)
     await flushFileSystem(target.record.target)
     const laidSha256 = expected === index ? target.record.indexSha256 : await holdIndex(member.home, encodeIndex(expected.entries()))
     const good: DeploymentRecord = {
@@ -308,7 +310,7 @@ async function downloadAndUnpack(
   },
   target: string,
   devices: DevicePolicy = "make",
-): Promise<Entry[]> {
+): Promise<{ readonly entries: Entry[]; readonly reading: Reading }> {
   const { emit, member, signal } = parts
   const entries: Entry[] = []
   const onEntry = layer.isBase ? (entry: Entry) => entries.push(entry) : undefined
@@ -347,6 +349,7 @@ async function downloadAndUnpack(
     })
   }
   const download = awaitDownload()
+  const behind = new ReadBehind(target, either)
   try {
     const content = openLayer(piecesInOrder(session, either), { identity, layer: full })
     const unpack = unpackTree(content, {
@@ -354,15 +357,17 @@ async function downloadAndUnpack(
       devices,
       signal: either,
       onEntry,
+      onMade: (entry) => behind.made(entry),
       onProgress: ({ bytes }) => (unpackedBytes = bytes),
     }).catch((error: unknown) => {
       failed.abort(error)
       throw error
     })
     await Promise.all([unpack, download])
-    return entries
+    return { entries, reading: await behind.end() }
   } finally {
     clearInterval(reporting)
+    failed.abort()
     await Promise.allSettled([download])
   }
 }

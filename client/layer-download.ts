@@ -89,13 +89,14 @@ export async function openIndex(sealed: SealedPieces, layer: Layer, identity: st
   return decodeIndex(Buffer.concat(chunks))
 }
 
-/** The sealed bytes from first to last, each piece as soon as it is held. */
+/** The sealed bytes from first to last, each piece as soon as it is held. They are only lent: the next piece comes into the same buffer. */
 export async function* piecesInOrder(sealed: SealedPieces, signal: AbortSignal): AsyncGenerator<Buffer> {
   const { torrent, pieces } = sealed
+  const buffer = Buffer.allocUnsafeSlow(Math.min(torrent.pieceBytes, torrent.contentBytes))
   for (let piece = 0; piece < torrent.pieceCount; piece++) {
     sealed.moveWindow(piece)
     await sealed.whenHeld(piece, signal)
-    const bytes = Buffer.allocUnsafe(pieceBytesAt(torrent, piece))
+    const bytes = buffer.subarray(0, pieceBytesAt(torrent, piece))
     await pieces.read(piece * torrent.pieceBytes, bytes.length, bytes)
     yield bytes
   }

@@ -3,6 +3,7 @@ import { realpath } from "node:fs/promises"
 import type { Entry } from "#image/entry.ts"
 import { leftOut } from "#image/left-out.ts"
 import type { TreeIndex } from "#image/tree-index.ts"
+import type { Reading } from "#image/scan-tree.ts"
 import { verifyTree, type Difference, type DifferenceKind, type Verification } from "#image/verify-tree.ts"
 import { systemErrorCode, GridError } from "#core/errors.ts"
 import { layerOf, type Manifest } from "#core/documents.ts"
@@ -34,7 +35,13 @@ const DIFFERENCES_SHOWN = 10
 type GoodParts = Pick<DownloadParts, "signal" | "emit"> & { readonly clock: Clock }
 
 /** To the number of its entries. @throws {GridError} TREE_DIFFERS, naming the first differences */
-export async function requireGood(parts: GoodParts, index: TreeIndex, directory: string, excluded: readonly string[]): Promise<number> {
+export async function requireGood(
+  parts: GoodParts,
+  index: TreeIndex,
+  directory: string,
+  excluded: readonly string[],
+  earlier?: Reading,
+): Promise<number> {
   const { emit, signal, clock } = parts
   let lastMs = 0
   const { entries, differences, differenceCount } = await verifyTree({
@@ -42,6 +49,7 @@ export async function requireGood(parts: GoodParts, index: TreeIndex, directory:
     index,
     leftOut: await leftOut(directory, excluded, index.entries()),
     passOver: passedOver(excluded),
+    earlier,
     signal,
     onProgress: ({ bytes, totalBytes }) => {
       const nowMs = clock.nowMs()
@@ -50,6 +58,8 @@ export async function requireGood(parts: GoodParts, index: TreeIndex, directory:
       emit({ event: "progress", phase: "verify", bytes, totalBytes, bytesPerSecond: 0 })
     },
   })
+  // What was read early is no reason to refuse a tree.
+  if (differenceCount > 0 && earlier !== undefined) return requireGood(parts, index, directory, excluded)
   if (differenceCount > 0)
     throw new GridError(
       "TREE_DIFFERS",

@@ -1,5 +1,6 @@
 /** Reads a directory tree through GNU tar: what was reported is the tree as it stood, or the capture fails. */
 import { open, stat } from "node:fs/promises"
+import { Readable } from "node:stream"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import { bytesOf, type ByteString } from "./byte-string.ts"
 import type { Entry } from "./entry.ts"
@@ -10,8 +11,8 @@ import { TarReader } from "./tar-stream.ts"
 
 export type CaptureParts = {
   readonly directory: string
-  /** In order, with all directories on the way to each: nothing else is read. All, where it is left out. */
-  readonly paths?: readonly ByteString[]
+  /** In order, with all directories on the way to each: nothing else is read; each is when it comes. All, where it is left out. */
+  readonly paths?: Iterable<ByteString> | AsyncIterable<ByteString>
   /** Not read, nor what is below them. */
   readonly leftOut?: readonly ByteString[]
   readonly onEntry: (entry: Entry) => void
@@ -35,11 +36,10 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
   await requireGnuTar()
   const reader = new TarReader({ entry: parts.onEntry, ...(parts.onArchive && { emit: parts.onArchive }) })
   const pipe = await Pipe.create()
-  const names = parts.paths?.map((path) => `./${path === "." ? "" : path}\0`).join("") ?? null
   const tar = startCapture(
     parts.directory,
     pipe,
-    names === null ? null : bytesOf(names as ByteString),
+    parts.paths === undefined ? null : Readable.from(namesOf(parts.paths)),
     parts.leftOut?.map((path) => bytesOf(path).toString("utf8")),
   )
   const stop = (): void => tar.kill()
@@ -79,6 +79,10 @@ export async function captureTree(parts: CaptureParts): Promise<CaptureSummary> 
     pipe.close()
     parts.signal?.removeEventListener("abort", stop)
   }
+}
+
+async function* namesOf(paths: Iterable<ByteString> | AsyncIterable<ByteString>): AsyncGenerator<Buffer> {
+  for await (const path of paths) yield bytesOf(`./${path === "." ? "" : path}\0` as ByteString)
 }
 
 async function requireDirectory(directory: string): Promise<void> {

@@ -89,10 +89,10 @@ async function checkTar(): Promise<void> {
 
 /**
  * The archive goes into `output`, whose write end is tar's alone afterwards. Of `names`, relative to the directory and each ended by a zero byte, nothing
- * is archived but they themselves; null: everything.
+ * is archived but they themselves, as they come; null: everything.
+ * @param leftOut names that are not read, nor what is below them; UTF-8
  */
-/** @param leftOut names that are not read, nor what is below them; UTF-8 */
-export function startCapture(directory: string, output: Pipe, names: Buffer | null = null, leftOut: readonly string[] = []): TarChild {
+export function startCapture(directory: string, output: Pipe, names: Readable | null = null, leftOut: readonly string[] = []): TarChild {
   let child: ChildProcess
   try {
     const what = names === null ? ["."] : ["--no-recursion", "--null", "--files-from=-"]
@@ -103,7 +103,7 @@ export function startCapture(directory: string, output: Pipe, names: Buffer | nu
     })
     // Where tar ends before it has read all names, its complaint says why.
     child.stdin?.on("error", () => {})
-    child.stdin?.end(names)
+    if (child.stdin !== null) names?.pipe(child.stdin)
   } catch (error) {
     output.close()
     throw error

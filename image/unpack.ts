@@ -25,7 +25,15 @@ export type UnpackParts = {
   readonly onProgress?: ((progress: { bytes: number }) => void) | undefined
   /** Called with each entry and the digest of its content, which is taken only for that. */
   readonly onEntry?: ((entry: Entry) => void) | undefined
+  /** Called with each entry, without the digest of its content, once tar is done with it; not with the last few. */
+  readonly onMade?: ((entry: Entry) => void) | undefined
 }
+
+/**
+ * Tar has finished an entry when it has read a record, 10 KiB, behind it. What it was sent and has not read is in a socket's buffer, some 200 KiB where nobody
+ * made it larger.
+ */
+const BEHIND_TAR_BYTES = 2 * 1024 * 1024
 
 /**
  * Resolves when tar has written everything and set every attribute. After a failure the target holds a part of the tree.
@@ -35,10 +43,13 @@ export type UnpackParts = {
 export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: UnpackParts): Promise<void> {
   parts.signal?.throwIfAborted()
   await requireGnuTar()
-  const { onEntry } = parts
+  const { onEntry, onMade } = parts
+  let bytes = 0
+  const sent: { readonly entry: Entry; readonly endsAt: number }[] = []
   const entry = (one: Entry): void => {
     if (parts.devices === "refuse") refuseDevice(one)
     onEntry?.(one)
+    if (onMade !== undefined) sent.push({ entry: one, endsAt: bytes })
   }
   const reader = new TarReader({ entry }, { contents: onEntry === undefined ? "skip" : "digest" })
   const tar = startExtract(parts.target)
@@ -52,12 +63,15 @@ export async function unpackTree(content: AsyncIterable<Uint8Array>, parts: Unpa
   }
   parts.signal?.addEventListener("abort", stop, { once: true })
   try {
-    let bytes = 0
     for await (const chunk of parts.signal === undefined ? content : untilAborted(content, parts.signal)) {
+      bytes += chunk.length
       reader.push(asBuffer(chunk))
       if (!(await write(tar.stdin, chunk, gone.signal))) break
-      bytes += chunk.length
       parts.onProgress?.({ bytes })
+      if (onMade === undefined) continue
+      const tarIsBehind = bytes - tar.stdin.writableLength - BEHIND_TAR_BYTES
+      const going = sent.findIndex(({ endsAt }) => endsAt > tarIsBehind)
+      for (const { entry: done } of sent.splice(0, going === -1 ? sent.length : going)) onMade(done)
     }
     parts.signal?.throwIfAborted()
     if (!gone.signal.aborted) {

@@ -6,6 +6,7 @@ import { printable } from "./byte-string.ts"
 import { captureTree } from "./capture.ts"
 import { comparePaths, type Entry } from "./entry.ts"
 import type { LeftOut } from "./left-out.ts"
+import { scanTree, type Reading } from "./scan-tree.ts"
 import { LOST_AND_FOUND } from "./target.ts"
 import { compareEntries, type ChangeKind } from "./tree-diff.ts"
 import type { TreeIndex } from "./tree-index.ts"
@@ -48,6 +49,8 @@ export async function verifyTree(parts: {
   readonly leftOut?: LeftOut
   /** What is no difference here. */
   readonly passOver?: (entry: Entry, what: DifferenceKind) => boolean
+  /** What is as it was then is not read again. */
+  readonly earlier?: Reading | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
 }): Promise<Verification> {
@@ -64,29 +67,37 @@ export async function verifyTree(parts: {
   const missing = (entry: Entry): void => differ(entry, "missing", entry.kind, "nothing")
   let progressAt = { bytes: 0, entries: 0 }
   let found = 0
-  const summary = await captureTree({
-    directory: parts.directory,
-    leftOut: parts.leftOut?.paths ?? [],
-    signal: parts.signal,
-    onEntry(entry) {
-      while (next.done !== true && comparePaths(next.value.path, entry.path) < 0) {
-        missing(next.value)
-        next = wanted.next()
-      }
-      if (next.done !== true && next.value.path === entry.path) {
-        compareEntries(next.value, entry, (what, expected, is) => differ(entry, what, expected, is))
-        next = wanted.next()
-      } else if (entry.path === LOST_AND_FOUND || entry.path.startsWith(`${LOST_AND_FOUND}/`)) return
-      else differ(entry, "extra", "nothing", entry.kind)
-      found += 1
-    },
-    onProgress({ fileBytes, entryCount }) {
-      if (fileBytes < progressAt.bytes + PROGRESS_STEP_BYTES && entryCount < progressAt.entries + PROGRESS_STEP_ENTRIES) return
-      progressAt = { bytes: fileBytes, entries: entryCount }
-      parts.onProgress?.({ bytes: fileBytes, totalBytes: parts.index.fileBytes, entries: entryCount })
-    },
-  })
+  const look = (entry: Entry): void => {
+    while (next.done !== true && comparePaths(next.value.path, entry.path) < 0) {
+      missing(next.value)
+      next = wanted.next()
+    }
+    if (next.done !== true && next.value.path === entry.path) {
+      compareEntries(next.value, entry, (what, expected, is) => differ(entry, what, expected, is))
+      next = wanted.next()
+    } else if (entry.path === LOST_AND_FOUND || entry.path.startsWith(`${LOST_AND_FOUND}/`)) return
+    else differ(entry, "extra", "nothing", entry.kind)
+    found += 1
+  }
+  const { directory, leftOut, signal, earlier } = parts
+  if (earlier !== undefined && (leftOut?.paths.length ?? 0) === 0) {
+    const { entries } = await scanTree({ directory, earlier, signal })
+    for (const entry of entries) look(entry)
+    parts.onProgress?.({ bytes: parts.index.fileBytes, totalBytes: parts.index.fileBytes, entries: entries.length })
+  } else {
+    const summary = await captureTree({
+      directory,
+      leftOut: leftOut?.paths ?? [],
+      signal,
+      onEntry: look,
+      onProgress({ fileBytes, entryCount }) {
+        if (fileBytes < progressAt.bytes + PROGRESS_STEP_BYTES && entryCount < progressAt.entries + PROGRESS_STEP_ENTRIES) return
+        progressAt = { bytes: fileBytes, entries: entryCount }
+        parts.onProgress?.({ bytes: fileBytes, totalBytes: parts.index.fileBytes, entries: entryCount })
+      },
+    })
+    parts.onProgress?.({ bytes: summary.fileBytes, totalBytes: parts.index.fileBytes, entries: summary.entryCount })
+  }
   for (; next.done !== true; next = wanted.next()) missing(next.value)
-  parts.onProgress?.({ bytes: summary.fileBytes, totalBytes: parts.index.fileBytes, entries: summary.entryCount })
   return { entries: found, differences, differenceCount }
 }

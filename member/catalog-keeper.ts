@@ -2,6 +2,7 @@
  * Keeps the newest catalog that this member has verified, on disk and in the swarm. What is kept only ever moves forward:
  * each candidate is verified against what is trusted already, made durable, and only then used.
  */
+import { setTimeout as sleep } from "node:timers/promises"
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { repackCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
 import { applyChange, type Change } from "#trust/change.ts"
@@ -165,15 +166,38 @@ export class CatalogKeeper {
     })
   }
 
-  /** Asks all known servers and the DHT; resolves when each has answered or failed. Never throws for a server's sake. */
-  async refresh(signal?: AbortSignal): Promise<{ readonly answers: number; readonly failures: readonly unknown[] }> {
+  /**
+   * Asks all known servers and the DHT; resolves when each has answered or failed, or `graceMs` after the first server answered: what comes later is taken when it
+   * comes. Never throws for a server's sake.
+   */
+  async refresh(
+    signal?: AbortSignal,
+    { graceMs = Number.POSITIVE_INFINITY }: { readonly graceMs?: number } = {},
+  ): Promise<{ readonly answers: number; readonly failures: readonly unknown[] }> {
     const { directory, log } = this.#parts
-    const asked: Promise<unknown>[] = directory.contacts("api").map((server) => this.takeFromServer(server, signal))
-    asked.push(this.#fromPointer(signal))
-    const results = await Promise.allSettled(asked)
-    const failures = results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []))
-    for (const failure of failures) log.info({ reason: reasonOf(failure) }, "catalog source failed")
-    return { answers: results.length - failures.length, failures }
+    const servers = directory.contacts("api").map((server) => this.takeFromServer(server, signal))
+    const failures: unknown[] = []
+    let answers = 0
+    const asked = [...servers, this.#fromPointer(signal)].map((asking) =>
+      asking.then(
+        () => (answers += 1),
+        (failure: unknown) => {
+          failures.push(failure)
+          log.info({ reason: reasonOf(failure) }, "catalog source failed")
+        },
+      ),
+    )
+    const all = Promise.all(asked)
+    if (graceMs === Number.POSITIVE_INFINITY) await all
+    else
+      await Promise.race([
+        all,
+        Promise.any(servers).then(
+          () => sleep(graceMs, null, { ref: false }),
+          () => all,
+        ),
+      ])
+    return { answers, failures: [...failures] }
   }
 
   /** Takes the catalog of a server if it is newer; resolves with whether it was. @throws {GridError} as ApiClient and `consider` */

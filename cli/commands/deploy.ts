@@ -33,8 +33,7 @@ const USEFUL_OVER_MS_MAX = 24 * 3_600_000
 const phases = { download: "downloading", unpack: "unpacking", verify: "verifying", seed: "seeding" } as const
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
-  using _ = options.stage === NO_STAGE ? collectBuffersEach(BUFFER_BYTES_WITHOUT_STAGE) : null
-  if (options.stage !== NO_STAGE) countBuffersWithTheHeap()
+  countBuffersWithTheHeap()
   const query = imageQuery(image ?? "")
   if ((options.target === undefined) === (options.slots === undefined))
     throw new GridError("USAGE", "name the directory to deploy to: --target DIR, or --slots DIR for two trees side by side")
@@ -59,6 +58,7 @@ export default async function run(context: CommandContext, [image]: readonly str
   }
   await withClientMember(context, async (member) => {
     const { target, slots } = options
+    using _ = windowed ? collectBuffersEach(BUFFER_BYTES_WITHOUT_STAGE) : null
     if (target !== undefined) await deployAndReport({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, target })
     else if (slots !== undefined)
       await deployToSlots({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, slots, sharing, local })
