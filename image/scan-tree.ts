@@ -110,8 +110,10 @@ async function walk(directory: string, signal?: AbortSignal) {
   let untilMs = performance.now() + SLICE_MS
   const add = (path: ByteString, status: BigIntStats) => {
     const key = `${status.dev}:${status.ino}`
-    const firstLink = status.nlink > 1n && !status.isDirectory() ? (firsts.get(key) ?? null) : null
-    if (status.nlink > 1n && firstLink === null) firsts.set(key, path)
+    // Of pipes and devices tar tells each name as one of its own.
+    const linked = status.nlink > 1n && (status.isFile() || status.isSymbolicLink())
+    const firstLink = linked ? (firsts.get(key) ?? null) : null
+    if (linked && firstLink === null) firsts.set(key, path)
     found.set(path, { path, status, firstLink, settled: status.ctimeNs < racyFromNs })
   }
   const visit = async (path: ByteString): Promise<void> => {
