@@ -54,10 +54,11 @@ export async function sealDelta(parts: DeltaParts): Promise<SealedDelta> {
     return sealer
   }
   try {
-    const delta = await create()
-    const counts = await writeDelta(parts, delta)
+    // It is compressed while the delta is made.
     const index = await create()
     await write(index, parts.after.bytes)
+    const delta = await create()
+    const counts = await writeDelta(parts, delta)
     return { delta: await delta.finish(), index: await index.finish(), ...counts }
   } catch (error) {
     for (const sealer of sealers) await sealer.abort()

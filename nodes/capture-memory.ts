@@ -90,8 +90,13 @@ export class CaptureMemory {
       throw error
     }
     const found = new ContentDigest()
-    for await (const bytes of file.createReadStream({ autoClose: false, highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>)
-      found.update(bytes)
+    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, (await file.stat()).size + 1))
+    for (let at = 0; ;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at)
+      if (bytesRead === 0) break
+      found.update(buffer.subarray(0, bytesRead))
+      at += bytesRead
+    }
     if (found.digest() === digest) return file
     await file.close()
     return null
