@@ -55,7 +55,7 @@ export class RepairCore {
 
   /** Enough is known of all fellows to judge by. Until then nothing is, and then all at once. */
   #isSettled = false
-  /** Since when each image, by its number, is under its goal and could be fetched; Infinity where nobody can serve it. */
+  /** Since when each image, by its number, is under its goal and could be fetched; Infinity where nobody can serve it, or nobody may take it. */
   readonly #unmet = new Map<number, number>()
   #nextOverdueMs = Infinity
 
@@ -360,9 +360,9 @@ export class RepairCore {
     const unmetSinceMs = this.#unmet.get(image)
     // Of those who do not take what they should, one is passed over for each such time.
     const patience = unmetSinceMs === undefined ? 0 : Math.max(0, Math.floor((nowMs - unmetSinceMs) / this.#limits.overdueMs))
-    const { isMet, isOwnToTake, sources } = this.#duties.assess(image, { patience })
+    const { isMet, hasTaker, isOwnToTake, sources } = this.#duties.assess(image, { patience })
     if (isMet) this.#unmet.delete(image)
-    else if (sources === 0 && !isHeld) this.#unmet.set(image, Infinity)
+    else if (!hasTaker || (sources === 0 && !isHeld)) this.#unmet.set(image, Infinity)
     else if (unmetSinceMs === undefined || unmetSinceMs === Infinity) {
       this.#unmet.set(image, nowMs)
       this.#planOverdueLook(nowMs)

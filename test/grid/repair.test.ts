@@ -368,6 +368,32 @@ test("where the one whose turn it is takes nothing, the next one does after half
   assert.equal(took.filter(({ first, later }) => first === 0 && later > 0).length, 1)
 })
 
+test("hours in which nobody could take what is missing count for nobody's slowness: then one takes it, and not all at once", () => {
+  const wanted: Goal = { ...goal, sites: 3 }
+  const siteOf = new Map(roster.map(({ memberId: server, site }) => [server, site]))
+  const isFullSite = (server: MemberId) => siteOf.get(server) === "site-2"
+  const holders = rankedFor(IMAGE)
+    .filter((server) => !isFullSite(server))
+    .slice(0, 3)
+  const sayFull = (bench: Bench, isFull: boolean) => {
+    for (const server of roster.map(({ memberId: server }) => server).filter(isFullSite))
+      if (server === bench.self) bench.step({ kind: "space", roomBytes: isFull ? 0 : 10 ** 12 })
+      else bench.step({ kind: "state", server, state: { ...serving, isFull } })
+  }
+  const takers = roster
+    .map(({ memberId: server }) => server)
+    .filter((self) => {
+      const bench = new Bench(self, held(holders), { wanted })
+      sayFull(bench, true)
+      bench.pass(6 * repairLimits.overdueMs)
+      assert.deepEqual(bench.fetched(), [])
+      sayFull(bench, false)
+      bench.pass(MINUTE_MS)
+      return bench.fetched().length > 0
+    })
+  assert.deepEqual(takers, rankedFor(IMAGE).filter(isFullSite).slice(0, 1))
+})
+
 test("after hours of calm an image goes home, one at a time, though its goal is met", () => {
   const images = Array.from({ length: 30 }, (_, number) => `main/image:${number}`)
   const self = idOf(0)

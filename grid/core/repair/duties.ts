@@ -16,6 +16,8 @@ export type Assessment = {
   /** Servers heard within the last minute that have it and are not this one. */
   sources: number
   isMet: boolean
+  /** Somebody is there who could make a copy that is missing. */
+  hasTaker: boolean
   /** This server is among those that are to make the missing copies. */
   isOwnToTake: boolean
 }
@@ -28,7 +30,7 @@ export class Duties {
   /** Sites seen in the current call, by their number: the number of that call. */
   #siteSeen = new Uint32Array(0)
   #call = 0
-  readonly #assessment: Assessment = { liveCopies: 0, sources: 0, isMet: true, isOwnToTake: false }
+  readonly #assessment: Assessment = { liveCopies: 0, sources: 0, isMet: true, hasTaker: false, isOwnToTake: false }
   // What the current call was asked.
   #image = 0
   #without = NOBODY
@@ -58,9 +60,10 @@ export class Duties {
     this.#judge(goal, counted, goal.copies, goal.sites)
     // With one live copy left the next is made at once, and the others that are silent are waited for.
     if (liveCopies === 1 && goal.copies > 1 && !isRepairHeld && !result.isOwnToTake) {
-      const { isMet } = result
+      const { isMet, hasTaker } = result
       this.#judge(goal, recent, 2, Math.min(2, goal.sites))
       result.isMet &&= isMet
+      result.hasTaker ||= hasTaker
     }
     return result
   }
@@ -119,7 +122,22 @@ export class Duties {
     const result = this.#assessment
     const [copiesLeft, sitesLeft] = [Math.max(0, copies - count), Math.max(0, sites - siteCount)]
     result.isMet = copiesLeft === 0 && sitesLeft === 0 && !pinsMissing
+    result.hasTaker = pinsMissing || this.#hasTaker(goal, copiesLeft, sitesLeft)
     result.isOwnToTake = !result.isMet && this.#isOwnToTake(goal, copiesLeft, sitesLeft)
+  }
+
+  /** Whether anybody may be given what is missing. Sites are those of the current call that have it. */
+  #hasTaker(goal: PreparedGoal, copies: number, sites: number): boolean {
+    if (copies === 0 && sites === 0) return false
+    const { claims, fellows } = this.#known
+    for (let word = 0; word < claims.words; word += 1) {
+      const able = (fellows.eligible[word] ?? 0) & ~this.#claimsIn(word) & ~(goal.refuse[word] ?? 0)
+      for (let bits = able; bits !== 0; bits &= bits - 1) {
+        const server = lowestIn(bits, word)
+        if (server !== this.#without && (copies > 0 || !this.#isSeen(server)) && !this.#known.isDoubted(server, this.#image)) return true
+      }
+    }
+    return false
   }
 
   /** Walks the ranking as `choose` does (placement.ts), over those who lack the image and may be given more. */
