@@ -4,17 +4,15 @@
  * their layers; sites are cut off and joined again; images are published meanwhile. After each sequence every goal is to be met again, by copies on disk whose
  * digests are the signed ones. Exit code 1 where that is not so, or more was moved than is allowed.
  */
-import { createHash } from "node:crypto"
-import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs"
+import { mkdirSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { pipeline } from "node:stream/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
 import { clearLeftovers } from "../bench/lab/leftovers.ts"
 import { seededRandom } from "#swarm/core/random.ts"
-import { makeTree } from "../test/system/trees.ts"
 import { SitesGrid } from "./sites/grid.ts"
+import { PublishedImages, sealedBytesOf, type PublishedImage } from "./sites/published-images.ts"
 
 const { values } = parseArgs({
   options: {
@@ -43,8 +41,6 @@ const BETWEEN_MS = 15_000
 /** What was moved, by what had to be: the issue of copies that are called off, or made twice. */
 const MOVED_MAX = 1.2
 
-type Layer = { readonly infohash: string; readonly sealedBytes: number; readonly sealedSha256: string }
-type Image = { readonly name: string; readonly layers: readonly Layer[] }
 type Status = { readonly images: number; readonly underGoal: number }
 
 const startedMs = Date.now()
@@ -72,52 +68,20 @@ await grid.populate()
 const servers = grid.serverNames()
 const dead = new Set<string>()
 const live = () => servers.filter((name) => !dead.has(name))
-const images: Image[] = []
-
-async function publish(): Promise<void> {
-  const number = images.length + 1
-  const tree = grid.home(`tree-${number}`)
-  makeTree(tree, CONTENT_BYTES, String(number))
-  await grid.run("a1", ["publish", tree, `os:${number}`, "--group", "default,b/default,c/default"])
-  rmSync(tree, { recursive: true })
-  const shown = (await grid.run("a1", ["show", `os:${number}`])).find(({ event }) => event === "image") as unknown as { layers: Layer[] }
-  images.push({ name: `os:${number}`, layers: shown.layers })
-}
-
-/** Which servers have each image on disk, whole and as it was signed. */
-async function copies(among: readonly string[]): Promise<Map<Image, string[]>> {
-  const found = new Map<Image, string[]>(images.map((image) => [image, []]))
-  for (const name of among)
-    for (const image of images) {
-      const whole = await Promise.all(
-        image.layers.map((layer) => isWhole(join(grid.home(name), "layers", layer.infohash, "layer.age"), layer)),
-      )
-      if (whole.every(Boolean)) found.get(image)?.push(name)
-    }
-  return found
-}
-
-async function isWhole(path: string, { sealedSha256 }: Layer): Promise<boolean> {
-  if (!existsSync(path)) return false
-  const digest = createHash("sha256")
-  await pipeline(createReadStream(path), digest)
-  return digest.digest("hex") === sealedSha256
-}
-
-const sealedBytes = (image: Image) => image.layers.reduce((sum, layer) => sum + layer.sealedBytes, 0)
+const published = new PublishedImages(grid, CONTENT_BYTES)
 
 async function settled(): Promise<boolean> {
   const all = await Promise.all(
     live().map(async (name) => (await grid.run(name, ["grid", "status"])).find(({ event }) => event === "grid") as unknown as Status),
   )
-  return all.every(({ images: count, underGoal }) => count === images.length && underGoal === 0)
+  return all.every(({ images: count, underGoal }) => count === published.all.length && underGoal === 0)
 }
 
 const sitesOf = (holders: readonly string[]) => new Set(holders.map((name) => name[0])).size
 
 /** Images that are not on two sites, by what is on the disks of live servers. */
-async function imagesShort(): Promise<[Image, string[]][]> {
-  return [...(await copies(live()))].filter(([, holders]) => sitesOf(holders) < 2)
+async function imagesShort(): Promise<[PublishedImage, string[]][]> {
+  return [...(await published.copies(live()))].filter(([, holders]) => sitesOf(holders) < 2)
 }
 
 /** How long it took until all servers say that every goal is met, and it is so: a dead server counts for them until they have missed it. */
@@ -136,15 +100,15 @@ async function untilSettled(seed: number): Promise<number> {
 
 /** Bytes of the copies that have to be made when this server's are gone. */
 async function lostWith(victim: string): Promise<number> {
-  const there = await copies(live())
-  return [...there].reduce((sum, [image, holders]) => sum + (holders.includes(victim) && holders.length <= 2 ? sealedBytes(image) : 0), 0)
+  const there = await published.copies(live())
+  return [...there].reduce((sum, [image, holders]) => sum + (holders.includes(victim) && holders.length <= 2 ? sealedBytesOf(image) : 0), 0)
 }
 
 let neededBytes = 0
 await grid.run("a1", ["place", "*", "--copies", "2", "--sites", "2"])
 mkdirSync(grid.home("trees"), { recursive: true })
-for (let number = 0; number < imageCount; number += 1) await publish()
-neededBytes += images.reduce((sum, image) => sum + sealedBytes(image), 0)
+for (let number = 0; number < imageCount; number += 1) await published.publish()
+neededBytes += published.all.reduce((sum, image) => sum + sealedBytesOf(image), 0)
 await untilSettled(firstSeed)
 say(`${imageCount} images of ${CONTENT_BYTES / 1e6} MB published, with two copies each on two sites`)
 
@@ -191,8 +155,7 @@ for (let seed = firstSeed; seed < firstSeed + sequenceCount; seed += 1) {
       dead.delete(back)
       told.push(`${back} comes back`)
     } else {
-      await publish()
-      neededBytes += sealedBytes(images.at(-1) as Image)
+      neededBytes += sealedBytesOf(await published.publish())
       told.push("an image is published")
     }
   }
@@ -202,7 +165,7 @@ for (let seed = firstSeed; seed < firstSeed + sequenceCount; seed += 1) {
     seed,
     accidents: told.join("; "),
     "goals met after s": (tookMs / 1000).toFixed(1),
-    images: images.length,
+    images: published.all.length,
     "needed MB": ((neededBytes - neededBefore) / 1e6).toFixed(1),
     "moved MB": ((movedBytes - movedBefore) / 1e6).toFixed(1),
   })

@@ -376,9 +376,9 @@ test("hours in which nobody could take what is missing count for nobody's slowne
     .filter((server) => !isFullSite(server))
     .slice(0, 3)
   const sayFull = (bench: Bench, isFull: boolean) => {
-    for (const server of roster.map(({ memberId: server }) => server).filter(isFullSite))
-      if (server === bench.self) bench.step({ kind: "space", roomBytes: isFull ? 0 : 10 ** 12 })
-      else bench.step({ kind: "state", server, state: { ...serving, isFull } })
+    for (const one of roster.map(({ memberId: server }) => server).filter(isFullSite))
+      if (one === bench.self) bench.step({ kind: "space", roomBytes: isFull ? 0 : 10 ** 12 })
+      else bench.step({ kind: "state", server: one, state: { ...serving, isFull } })
   }
   const takers = roster
     .map(({ memberId: server }) => server)
