@@ -16,6 +16,11 @@ export function versionOf(manifest: Manifest, layer: Layer): string {
   return layer.version ?? manifest.version
 }
 
+/** Those made for this version, and not for an earlier one from which deltas lead to it. */
+export function ownLayers(manifest: Manifest): readonly Layer[] {
+  return manifest.layers.filter((layer) => versionOf(manifest, layer) === manifest.version)
+}
+
 /** A version that a tree has: its name and the digest of its index, opened. */
 export type HeldVersion = { readonly version: string; readonly indexSha256: Sha256 }
 

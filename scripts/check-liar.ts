@@ -71,6 +71,7 @@ const heldBy = (name: string) => [...before].filter(([, holders]) => holders.inc
 // Not the publisher's server: it holds everything.
 const liar = servers.slice(1).reduce((most, name) => (heldBy(name).length > heldBy(most).length ? name : most))
 const liarId = (await statusOf(liar)).memberId
+const nameOf = new Map(await Promise.all(servers.map(async (name): Promise<[string, string]> => [(await statusOf(name)).memberId, name])))
 const lies = heldBy(liar).slice(0, lieCount)
 say(`${imageCount} images with ${COPIES} copies each; ${liar} holds ${heldBy(liar).length} of them and loses ${lies.length}`)
 
@@ -105,6 +106,9 @@ const lost = [...before].flatMap(([image, holders]) =>
   holders.filter((name) => !(name === liar && lies.some(([lied]) => lied === image)) && after.get(image)?.includes(name) !== true),
 )
 say(`good copies that were dropped meanwhile: ${lost.length}`)
-const slandered = (await Promise.all(honest.map(statusOf))).flatMap(({ doubted }) => doubted.filter((server) => server !== liarId))
-say(`honest servers that somebody doubts: ${slandered.length}`)
+const doubters = await Promise.all(honest.map(async (name) => ({ name, doubted: (await statusOf(name)).doubted })))
+say(
+  `doubted at last, by whom: ${doubters.map(({ name, doubted }) => `${name} doubts ${doubted.map((id) => nameOf.get(id)).join(", ") || "nobody"}`).join("; ")}`,
+)
+const slandered = doubters.flatMap(({ doubted }) => doubted.filter((server) => server !== liarId))
 if (lost.length + slandered.length > 0) process.exitCode = 1

@@ -5,6 +5,7 @@ import { tagsNaming } from "#trust/tags.ts"
 import { systemClock } from "#core/clock.ts"
 import { refOf } from "#core/documents.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
+import { ownLayers } from "#core/versions.ts"
 import { formatImageRef, imageQuery } from "#core/identifiers.ts"
 import { granteesOf } from "#client/open-image.ts"
 import { Home } from "#member/home.ts"
@@ -36,7 +37,9 @@ export default async function run(context: CommandContext, [word = ""]: readonly
       publisher: catalog.publishers.get(ref) ?? null,
       keys: signers.get(ref) ?? null,
       entries: manifest.entryCount,
-      layers: manifest.layers.map(({ kind, sealedBytes, contentBytes }) => ({ kind, sealedBytes, contentBytes })),
+      from: manifest.lineage?.versions.at(-1)?.version ?? null,
+      // Those that it took over of earlier versions stand there.
+      layers: ownLayers(manifest).map(({ kind, sealedBytes, contentBytes }) => ({ kind, sealedBytes, contentBytes })),
       tags: tagsNaming(catalog, manifest),
       retiredAtMs: retiredAtMs(catalog, manifest),
       pinned: catalog.grants.get(ref)?.pinned === true,
@@ -46,7 +49,7 @@ export default async function run(context: CommandContext, [word = ""]: readonly
   for (const row of rows) output.event("version", row)
   const kinds = [...new Set(rows.flatMap(({ layers }) => layers.map((layer): string => layer.kind)))]
   output.table(
-    ["version", "published", "by", "keys", "entries", ...kinds, "tags", "opens for", ""],
+    ["version", "from", "published", "by", "keys", "entries", ...kinds, "tags", "opens for", ""],
     rows.map((row) => {
       const published = `${new Date(row.publishedAtMs).toISOString().slice(0, 19)}Z`
       const keys = row.keys === null ? "" : row.keys.map((id) => id.slice(0, SHORT_ID)).join(" ")
@@ -56,7 +59,7 @@ export default async function run(context: CommandContext, [word = ""]: readonly
       })
       const states = [row.retiredAtMs === null ? "" : "retired", row.pinned ? "pinned" : ""].filter((state) => state !== "")
       const last = [row.tags.join(" "), row.grantedTo.join(" "), states.join(" ")]
-      return [row.version, published, row.publisher ?? "", keys, String(row.entries)].concat(sizes, last)
+      return [row.version, row.from ?? "", published, row.publisher ?? "", keys, String(row.entries)].concat(sizes, last)
     }),
   )
 }

@@ -1,4 +1,5 @@
 /** Several sites, each with servers and clients that are real programs on hosts of their own, and agreements between all of them. */
+import { readFileSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -16,6 +17,8 @@ export type SitesOptions = Omit<SiteNetworkOptions, "sites" | "hostsPerSite"> & 
   readonly onLog?: (server: string, line: string) => void
 }
 
+/** Of Linux, a second (sysconf _SC_CLK_TCK). */
+const CLOCK_TICKS = 100
 const PORTS = { api: 7400, swarm: 7401, dht: 7402 } as const
 
 /** `a1` is the first server of site a, `a-client1` its first client. */
@@ -89,6 +92,14 @@ export class SitesGrid implements AsyncDisposable {
     if (onLog !== undefined) server.onLog((line) => onLog(name, line))
     await server.event("server-running")
     this.#servers.set(name, server)
+  }
+
+  /** What a running server has taken of the CPU since it started, user and system. */
+  cpuSeconds(name: string): number {
+    const pid = this.#servers.get(name)?.pid ?? null
+    if (pid === null) throw new RangeError(`${name} does not run`)
+    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]?.split(" ") ?? []
+    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS
   }
 
   async killServer(name: string): Promise<void> {
