@@ -1,5 +1,5 @@
 /** The info dictionary of a single-file torrent (BEP 3): the only kind there is here. */
-import { createHash } from "node:crypto"
+import { createHash, hash } from "node:crypto"
 import bencode from "bencode"
 import { GridError } from "./errors.ts"
 import { infohash, type Infohash } from "./identifiers.ts"
@@ -39,6 +39,11 @@ export function makeTorrent(parts: TorrentParts): Torrent {
       }),
     ),
   )
+}
+
+/** Whether these are the bytes of that piece. */
+export function isPieceGood(torrent: Torrent, piece: number, bytes: Uint8Array): boolean {
+  return hash("sha1", bytes, "buffer").equals(torrent.pieceDigests.subarray(piece * 20, piece * 20 + 20))
 }
 
 /**

@@ -26,6 +26,7 @@ export const routes = {
   reports: "/v1/reports",
   bundles: "/v1/bundles",
   proofs: "/v1/proofs",
+  pieces: "/v1/pieces",
   grid: "/v1/grid",
   drain: "/v1/drain",
   planeKeys: "/v1/plane-keys",
@@ -299,6 +300,10 @@ export const ProofRequest = Type.Object(
 export type ProofRequest = Static<typeof ProofRequest>
 /** SHA-256 over "imagegrid proof\0", the nonce and the infohash as text, and of each piece its number as text, a zero byte and its bytes. */
 export const ProofAnswer = Type.Object({ digest: Hex32 }, strict)
+
+/** One server asks another for a piece of a layer, as bytes, to see by its digest whether it holds it (nodes/proof.ts). */
+export const PieceRequest = Type.Object({ infohash: Hex20, piece: WholeNumber }, strict)
+export type PieceRequest = Static<typeof PieceRequest>
 
 /** Every refusal of the API: a code of core/errors.ts and a sentence. */
 export const Refusal = Type.Object({ code: Type.String({ maxLength: 64 }), detail: Type.String({ maxLength: 2_000 }) }, strict)

@@ -24,12 +24,10 @@ export async function openLayerSession(
   const running = member.swarm.session(layer.infohash)
   if (running !== null) return running
   const mayHave = (site: string) => member.federation.catalogs.mayHave(manifest.site, manifest.name, site)
-  const others = member.federation.catalogs.sites().map(({ agreement }) => agreement.site)
-  const peers = member.swarmAddresses(others.filter(mayHave))
-  const torrent = await layerTorrent(member, layer, store, peers, signal)
+  const torrent = await layerTorrent(member, { manifest, layer }, store, signal)
   const pieces = await store.pieces(torrent)
   const session = member.swarm.session(layer.infohash) ?? member.swarm.join(torrent, pieces, { sharedWith: mayHave })
-  session.addPeers(peers)
+  session.addPeers(peersOf(member, manifest))
   return session
 }
 
@@ -37,13 +35,13 @@ export async function openLayerSession(
  * The layer's torrent: from the store if an earlier run kept it, else from peers.
  * @throws {GridError} TORRENT_INVALID when it is not as the manifest says, SEEDERS_MISSING
  */
-async function layerTorrent(
+export async function layerTorrent(
   member: Member,
-  layer: Layer,
+  { manifest, layer }: ImageLayer,
   store: Pick<LayerPlace, "torrent">,
-  peers: readonly Address[],
   signal?: AbortSignal,
 ): Promise<Torrent> {
+  const peers = peersOf(member, manifest)
   const torrent =
     (await store.torrent(layer.infohash)) ?? (await member.swarm.fetchTorrent(layer.infohash, { peers, ...(signal && { signal }) }))
   if (torrent.contentBytes !== layer.sealedBytes || torrent.pieceBytes !== layer.pieceBytes)
@@ -52,6 +50,12 @@ async function layerTorrent(
       `${layer.infohash} has ${torrent.contentBytes} bytes, the manifest says ${layer.sealedBytes}; publish the image anew`,
     )
   return torrent
+}
+
+/** Servers that may have the image's layers, of all sites. */
+function peersOf(member: Member, { site: publishedBy, name }: ImageLayer["manifest"]): Address[] {
+  const others = member.federation.catalogs.sites().map(({ agreement }) => agreement.site)
+  return member.swarmAddresses(others.filter((site) => member.federation.catalogs.mayHave(publishedBy, name, site)))
 }
 
 /**

@@ -15,6 +15,7 @@ import { packCatalog } from "#trust/catalog-file.ts"
 import { siteScope } from "#trust/files.ts"
 import type { Address } from "#core/address.ts"
 import { GridError, type exitCodes, refusals, systemErrorCode } from "#core/errors.ts"
+import type { Infohash } from "#core/identifiers.ts"
 import {
   API_BODY_BYTES_MAX,
   AuditHead,
@@ -29,6 +30,7 @@ import {
   Hint,
   JoinRequest,
   MembershipAnswer,
+  PieceRequest,
   PlaneKeys,
   ProofAnswer,
   ProofRequest,
@@ -49,7 +51,7 @@ import { METRICS_TYPE } from "./metrics.ts"
 import { saveDraining } from "./draining.ts"
 import type { Issuer } from "./issuer.ts"
 import type { Keeper } from "./keeper.ts"
-import { proofOf } from "./proof.ts"
+import { pieceOf, proofOf } from "./proof.ts"
 
 const CONNECTIONS_MAX = 2_000
 const HANDSHAKE_TIMEOUT_MS = 10_000
@@ -78,6 +80,8 @@ export type ApiParts = {
   readonly apply: (publication: Publication, from: string) => Promise<void>
   /** Null until it has begun. */
   readonly keeper: () => Pick<Keeper, "status" | "drain"> | null
+  /** Bytes of a layer that should be whole here are bad. */
+  readonly damaged: (infohash: Infohash) => void
   /** Takes a bundle that lies unpacked in this directory below the home's `importing/`. */
   readonly takeBundle: (directory: string) => Promise<BundleTaken>
   /** A server, of this site or another, says that it has a newer catalog of its site. */
@@ -360,16 +364,38 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     },
   )
 
+  const requireShared = (request: FastifyRequest, infohash: string): void => {
+    const { memberId, site } = callerOf(request, ALL_SERVERS, "all sites") as MemberCertificate
+    proofLimit.count(memberId, member.clock.nowMs())
+    // A layer that a site may not have is none to its servers.
+    if (member.swarm.session(infohash as Infohash)?.isSharedWith(site) !== true)
+      throw new GridError("LAYER_MISSING", `${infohash} is not whole here`)
+  }
+  /** Whoever finds its own bytes bad says that it has not got the layer, and sees to it. */
+  const honestly = async <Shown>(infohash: string, shown: Promise<Shown>): Promise<Shown> => {
+    try {
+      return await shown
+    } catch (error) {
+      if (!(error instanceof GridError) || error.code !== "DIGEST_MISMATCH") throw error
+      parts.damaged(infohash as Infohash)
+      throw new GridError("LAYER_MISSING", `${infohash} is damaged here`, { cause: error })
+    }
+  }
   api.post<{ Body: ProofRequest }>(
     routes.proofs,
     route("Shows that this server holds a layer.", ALL_SERVERS, { body: ProofRequest, answer: ProofAnswer }, "all sites"),
     async (request) => {
-      const { memberId, site } = callerOf(request, ALL_SERVERS, "all sites") as MemberCertificate
-      proofLimit.count(memberId, member.clock.nowMs())
-      // A layer that a site may not have is none to its servers.
-      if (member.swarm.session(request.body.infohash)?.isSharedWith(site) !== true)
-        throw new GridError("LAYER_MISSING", `${request.body.infohash} is not whole here`)
-      return { digest: await proofOf(member.layers, request.body) }
+      requireShared(request, request.body.infohash)
+      return { digest: await honestly(request.body.infohash, proofOf(member.layers, request.body)) }
+    },
+  )
+
+  api.post<{ Body: PieceRequest }>(
+    routes.pieces,
+    route("A piece of a layer, to servers that audit this one without having it.", ALL_SERVERS, { body: PieceRequest }, "all sites"),
+    async (request, reply) => {
+      requireShared(request, request.body.infohash)
+      return reply.type("application/octet-stream").send(await honestly(request.body.infohash, pieceOf(member.layers, request.body)))
     },
   )
 

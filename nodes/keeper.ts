@@ -9,10 +9,11 @@ import { GridError, reasonOf } from "#core/errors.ts"
 import { RepairCore } from "#grid/core/repair.ts"
 import type { ImageId, RepairEffect, RepairEvent, ServerState } from "#grid/core/repair-events.ts"
 import type { GridStatus } from "#core/wire.ts"
+import { layerTorrent } from "#member/layer-session.ts"
 import type { Member } from "#member/member.ts"
 import { seededRandom } from "#swarm/core/random.ts"
 import { placedImages, type PlacedImage } from "./placed-images.ts"
-import { auditLayer, type AuditOutcome } from "./proof.ts"
+import { auditLayer, auditLayerByPiece, type AuditOutcome } from "./proof.ts"
 import type { Replicator } from "./replicator.ts"
 import { rosterOf, type GridServer } from "./roster.ts"
 
@@ -297,24 +298,30 @@ export class Keeper implements AsyncDisposable {
     this.#step({ kind: "audited", server, image, outcome: await this.#outcomeOf(server, image) })
   }
 
-  async #outcomeOf(server: MemberId, image: ImageId): Promise<AuditOutcome> {
-    const { member } = this.#parts
+  async #outcomeOf(server: MemberId, image: ImageId): Promise<AuditOutcome | "unjudged"> {
+    const { member, replicator } = this.#parts
     const audited = this.#roster.find(({ memberId }) => memberId === server)
     const manifest = this.#placed.get(image)?.manifest
     if (audited === undefined || manifest === undefined) return "unanswered"
-    try {
-      for (const { infohash } of manifest.layers) {
-        const outcome = await auditLayer(member, member.layers, audited, infohash)
+    for (const layer of manifest.layers) {
+      const { infohash } = layer
+      try {
+        const outcome = replicator.holds(infohash)
+          ? await auditLayer(member, member.layers, audited, infohash)
+          : await auditLayerByPiece(member, audited, await layerTorrent(member, { manifest, layer }, member.layers, this.#stopping.signal))
         if (outcome !== "passed") {
           if (outcome === "failed") member.log.warn({ server, image, infohash }, "A SERVER DOES NOT HOLD WHAT IT SAYS IT HOLDS")
           return outcome
         }
+      } catch (error) {
+        if (!(error instanceof GridError)) throw error
+        // Whoever can't give the metadata of what it says it has does not answer; what is wrong here says nothing of it.
+        if (error.code === "SEEDERS_MISSING") return "unanswered"
+        if (error.code === "DIGEST_MISMATCH") await replicator.recheck({ manifest, layer })
+        return "unjudged"
       }
-      return "passed"
-    } catch (error) {
-      if (error instanceof GridError && error.code === "LAYER_MISSING") return "unanswered"
-      throw error
     }
+    return "passed"
   }
 
   #tellState(): void {

@@ -140,6 +140,46 @@ export class Replicator {
     }
   }
 
+  /** Something of a layer was found to be bad here: all of it is compared with its digests, and what differs is fetched again where it is still wanted. */
+  async recheck({ manifest, layer }: ImageLayer): Promise<void> {
+    const { infohash } = layer
+    if (!this.#held.has(infohash) || this.#fetching.has(infohash)) return
+    const recheck = this.#recheck({ manifest, layer })
+    this.#fetching.set(
+      infohash,
+      recheck.catch(() => {}),
+    )
+    try {
+      await recheck
+    } finally {
+      this.#fetching.delete(infohash)
+    }
+    this.#step()
+  }
+
+  async #recheck(image: ImageLayer): Promise<void> {
+    const { infohash } = image.layer
+    const { layers, log, swarm } = this.#member
+    await swarm.session(infohash)?.close()
+    const badPieces = await layers.recheck(infohash)
+    if (badPieces === 0) {
+      await this.#openHeld(image)
+      return
+    }
+    log.warn({ infohash, badPieces }, "A LAYER WAS DAMAGED ON THIS DISK: what is bad of it is fetched again; look at the disk")
+    this.#held.delete(infohash)
+    this.#state.forgetWholeLayer(infohash)
+    this.#heldChanged()
+  }
+
+  /** The same of a layer that only its infohash is known of. */
+  async recheckLayer(infohash: Infohash): Promise<void> {
+    for (const manifest of imagesOfInterest(this.#member.images)) {
+      const layer = manifest.layers.find((one) => one.infohash === infohash)
+      if (layer !== undefined) return this.recheck({ manifest, layer })
+    }
+  }
+
   /** Lets go of an image's layers, but for those that another image has too. */
   async drop(manifest: Manifest): Promise<void> {
     const needed = new Set(layersOf(imagesToHold(this.#member.images)))

@@ -121,6 +121,11 @@ export class ImageServer implements AsyncDisposable {
           await member.catalogs.apply(change, from)
         },
         keeper: () => keeper,
+        damaged: (infohash) => {
+          replicator
+            .recheckLayer(infohash)
+            .catch((error: unknown) => logger.error({ infohash, reason: reasonOf(error) }, "a damaged layer was not looked at"))
+        },
         takeBundle: (directory) => takeBundle(member, member.layers, home.path(IMPORTING, directory)),
         hinted: (site, catalogSeq) => upkeep?.hinted(site, catalogSeq),
       },

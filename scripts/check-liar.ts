@@ -1,7 +1,8 @@
 /**
- * `npm run check:liar -- [--images N] [--lies N]` (root, for network namespaces): three sites of two servers each, every image with three copies on two sites. On the
- * disk of one server some layers are written over behind its back, so that it goes on saying that it has them. When is it found by the audits of the others, against the
- * time that their rates give; are the images it lost made again elsewhere; and does any good copy go? Exit code 1 where one of that is not as promised.
+ * `npm run check:liar -- [--images N] [--lies N]` (root, for network namespaces): three sites of two servers each, every image with three copies on two sites. One
+ * server loses the bytes of some layers, and is made to go on saying that it has them (sites/lie.ts); by its own audits with such bytes it slanders the honest ones. When is
+ * it found by the audits of the others, against the time that their rates give; are the images it lost made again elsewhere, and no others; and does any good copy go?
+ * Exit code 1 where one of that is not as promised.
  *
  * Each server audits one copy a minute: an image of those it holds, at another holder of that image, both drawn with equal chances. So a lie about an image is drawn by
  * one honest holder with the rate 1 / (60 s x images that it holds x other holders of the image), and the first draw of any lie comes after a time that is spread
@@ -10,6 +11,7 @@
 import { statSync, truncateSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { clearLeftovers } from "../bench/lab/leftovers.ts"
 import { SitesGrid } from "./sites/grid.ts"
@@ -59,6 +61,11 @@ async function until(what: string, withinS: number, holds: () => Promise<boolean
   return (Date.now() - sinceMs) / 1000
 }
 
+/** Nobody fetches, and nobody knows of an image under its goal. */
+async function allSettled(): Promise<boolean> {
+  return (await Promise.all(honest.map(statusOf))).every(({ underGoal }) => underGoal === 0)
+}
+
 await grid.run("a1", ["place", "*", "--copies", String(COPIES), "--sites", "2"])
 for (let number = 0; number < imageCount; number += 1) await published.publish()
 await until("every image has its copies", SETTLE_WITHIN_S, async () => {
@@ -75,6 +82,7 @@ const nameOf = new Map(await Promise.all(servers.map(async (name): Promise<[stri
 const lies = heldBy(liar).slice(0, lieCount)
 say(`${imageCount} images with ${COPIES} copies each; ${liar} holds ${heldBy(liar).length} of them and loses ${lies.length}`)
 
+await grid.killServer(liar)
 for (const [image] of lies)
   for (const layer of image.layers) {
     const file = published.fileOf(liar, layer)
@@ -82,6 +90,15 @@ for (const [image] of lies)
     truncateSync(file, 0)
     truncateSync(file, size)
   }
+const preload = `NODE_OPTIONS=${process.env["NODE_OPTIONS"] ?? ""} --import=${fileURLToPath(new URL("./sites/lie.ts", import.meta.url))}`
+await grid.startServer(liar, [
+  "env",
+  preload,
+  `IMAGEGRID_LIES=${lies
+    .flatMap(([image]) => image.layers)
+    .map(({ infohash }) => infohash)
+    .join(",")}`,
+])
 const honest = servers.filter((name) => name !== liar)
 let drawsPerSecond = 0
 for (const name of honest)
@@ -98,10 +115,15 @@ const foundS = await until("it is found by audits", boundS, async () =>
 )
 say(`found after ${foundS.toFixed(0)} s`)
 const healedS = await until("the images that it lost have their copies elsewhere", HEAL_WITHIN_S, async () =>
-  [...(await published.copies(servers))].every(([, holders]) => holders.length >= COPIES),
+  [...(await published.copies(servers))].every(([, holders]) => holders.length >= COPIES) ? allSettled() : false,
 )
 say(`${(foundS + healedS).toFixed(0)} s after the loss each image has ${COPIES} good copies again`)
 const after = await published.copies(servers)
+const made = [...after].reduce(
+  (sum, [image, holders]) => sum + holders.filter((name) => before.get(image)?.includes(name) !== true).length,
+  0,
+)
+say(`copies made: ${made} for ${lies.length} that were lost`)
 const lost = [...before].flatMap(([image, holders]) =>
   holders.filter((name) => !(name === liar && lies.some(([lied]) => lied === image)) && after.get(image)?.includes(name) !== true),
 )
@@ -111,4 +133,4 @@ say(
   `doubted at last, by whom: ${doubters.map(({ name, doubted }) => `${name} doubts ${doubted.map((id) => nameOf.get(id)).join(", ") || "nobody"}`).join("; ")}`,
 )
 const slandered = doubters.flatMap(({ doubted }) => doubted.filter((server) => server !== liarId))
-if (lost.length + slandered.length > 0) process.exitCode = 1
+if (lost.length + slandered.length > 0 || made > lies.length) process.exitCode = 1

@@ -4,11 +4,11 @@
  * hashing; when it and the file disagree, the pieces in doubt are missing.
  */
 import { constants, readSync, writeSync } from "node:fs"
-import { lstat, mkdir, statfs, unlink, type FileHandle } from "node:fs/promises"
+import { lstat, mkdir, open, statfs, unlink, type FileHandle } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { GridError, systemErrorCode } from "#core/errors.ts"
 import type { PieceStore } from "#core/piece-store.ts"
-import { pieceBytesAt, type Torrent } from "#core/torrent.ts"
+import { isPieceGood, pieceBytesAt, type Torrent } from "#core/torrent.ts"
 import { deadTemporaries, readBounded, syncDirectory, writeFileDurably } from "./atomic-file.ts"
 import { diskFull, isDiskFull } from "./disk-full.ts"
 import { HandlePool, type Lease } from "./handle-pool.ts"
@@ -279,6 +279,40 @@ export class FilePieceStore implements PieceStore {
 export async function isWholeOnDisk(directory: string, torrent: Torrent): Promise<boolean> {
   try {
     return (await durablePieces(directory, torrent)).complete
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Reads each piece that the record in `directory` names and compares it with its digest; those that differ or can't be read are struck off the record, durably. Returns how
+ * many. No piece store may be open there.
+ */
+export async function recheckPieces(directory: string, torrent: Torrent): Promise<number> {
+  const { held, recorded } = await readHeld(directory, torrent)
+  const good = new PieceSet(torrent.pieceCount)
+  if (held.count > 0) {
+    const file = await open(join(directory, LAYER_FILE), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    try {
+      const buffer = Buffer.allocUnsafe(torrent.pieceBytes)
+      for (let piece = 0; piece < torrent.pieceCount; piece += 1) {
+        const bytes = buffer.subarray(0, pieceBytesAt(torrent, piece))
+        if (held.has(piece) && (await isReadWhole(file, bytes, piece * torrent.pieceBytes)) && isPieceGood(torrent, piece, bytes))
+          good.add(piece)
+      }
+    } finally {
+      await file.close()
+    }
+  }
+  if (good.count < recorded) await writeFileDurably(join(directory, HELD_FILE), encodeHeld(torrent.infohash, good))
+  return recorded - good.count
+}
+
+/** False where the disk does not give them. */
+async function isReadWhole(file: FileHandle, into: Uint8Array, offset: number): Promise<boolean> {
+  try {
+    await readFully(file, into, into.length, offset)
+    return true
   } catch {
     return false
   }

@@ -12,7 +12,7 @@ import type { PieceStore } from "#core/piece-store.ts"
 import { INFO_BYTES_MAX, parseTorrent, type Torrent } from "#core/torrent.ts"
 import { deadTemporaries, readBounded, syncDirectory, temporaryName, writeFileDurably } from "./atomic-file.ts"
 import { diskFull, isDiskFull } from "./disk-full.ts"
-import { FilePieceStore, HELD_FILE, INFO_FILE, LAYER_FILE, isWholeOnDisk, makeDirectoryDurably } from "./file-piece-store.ts"
+import { FilePieceStore, HELD_FILE, INFO_FILE, LAYER_FILE, isWholeOnDisk, makeDirectoryDurably, recheckPieces } from "./file-piece-store.ts"
 import { HandlePool } from "./handle-pool.ts"
 import { encodeHeld } from "./held-record.ts"
 import { PieceSet } from "./piece-set.ts"
@@ -114,6 +114,14 @@ export class LayerStore implements AsyncDisposable, LayerPlace {
     if (shared !== undefined && shared !== null && !shared.closed) return shared.complete
     const torrent = await this.torrent(infohash)
     return torrent !== null && isWholeOnDisk(this.#path(infohash), torrent)
+  }
+
+  /** Compares every piece of a layer with its digest and forgets those that differ, so that they are fetched again. Returns how many. Its piece store is closed. */
+  async recheck(infohash: Infohash): Promise<number> {
+    this.#requireOpen()
+    const torrent = await this.torrent(infohash)
+    await this.#letGo(infohash)
+    return torrent === null ? 0 : recheckPieces(this.#path(infohash), torrent)
   }
 
   /** Forgets a layer and its bytes; its piece store is closed. The layer vanishes at once, its files after. */

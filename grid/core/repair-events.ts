@@ -31,6 +31,8 @@ export type AuditOutcome =
   | "failed"
   /** It could not be reached or did not answer in time. */
   | "unanswered"
+  /** It could not be judged here; says nothing of it. */
+  | "unjudged"
 
 export type RepairEvent =
   /** The signed roster, at the start and whenever it changes. `holdings`, `heard` and `silent` of servers that are not in it are passed over. */

@@ -86,9 +86,10 @@ export class SitesGrid implements AsyncDisposable {
     return sites.flatMap((site) => Array.from({ length: clients }, (_, before) => `${site}-client${before + 1}`))
   }
 
-  async startServer(name: string): Promise<void> {
+  /** @param through words of a program that is to run it, and becomes it: `env NAME=VALUE` */
+  async startServer(name: string, through: readonly string[] = []): Promise<void> {
     const { uploadLimit, onLog } = this.#options
-    const server = this.start(name, ["server", "run", ...(uploadLimit === null ? [] : ["--upload-limit", String(uploadLimit)])])
+    const server = this.start(name, ["server", "run", ...(uploadLimit === null ? [] : ["--upload-limit", String(uploadLimit)])], through)
     if (onLog !== undefined) server.onLog((line) => onLog(name, line))
     await server.event("server-running")
     this.#servers.set(name, server)
@@ -118,10 +119,10 @@ export class SitesGrid implements AsyncDisposable {
     return events
   }
 
-  start(name: string, words: readonly string[]): ChildProgram {
-    const through = ["nsenter", ...this.network.enter(this.#hostOf(name))]
+  start(name: string, words: readonly string[], through: readonly string[] = []): ChildProgram {
+    const inside = ["nsenter", ...this.network.enter(this.#hostOf(name)), ...through]
     const all = [...words, "--home", this.home(name)]
-    return this.#stack.use(new ChildProgram(`${name}: ${words.slice(0, 2).join(" ")}`, all, new AbortController().signal, through))
+    return this.#stack.use(new ChildProgram(`${name}: ${words.slice(0, 2).join(" ")}`, all, new AbortController().signal, inside))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

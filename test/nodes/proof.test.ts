@@ -1,9 +1,11 @@
 /** A server shows that it holds what it says it holds. */
 import assert from "node:assert/strict"
 import { after, test } from "node:test"
+import { readFileSync, statSync, writeFileSync } from "node:fs"
 import { address } from "../../core/address.ts"
 import { routes } from "../../core/wire.ts"
-import { auditLayer, proofOf } from "../../nodes/proof.ts"
+import { makeTorrent } from "../../core/torrent.ts"
+import { auditLayer, auditLayerByPiece, proofOf } from "../../nodes/proof.ts"
 import { TestSite, until } from "../member/site.ts"
 
 const site = await TestSite.start()
@@ -32,6 +34,33 @@ test("a proof is of the pieces and the number that were asked for", async () => 
   await assert.rejects(proof(a, [1_000_000]), { code: "REQUEST_INVALID" })
 })
 
+test("a server that has not got the layer asks for a piece of it", async () => {
+  const torrent = (await second.member.layers.torrent(infohash)) ?? assert.fail()
+  assert.equal(await auditLayerByPiece(second.member, first, torrent), "passed")
+  const other = makeTorrent({ ...torrent, pieceDigests: Buffer.alloc(torrent.pieceDigests.length) })
+  assert.equal(await auditLayerByPiece(second.member, first, other), "failed", "of a torrent that it does not know")
+  const lied = { ...torrent, pieceDigests: other.pieceDigests }
+  assert.equal(await auditLayerByPiece(second.member, first, lied), "failed", "bytes that are not the piece's")
+  assert.equal(await auditLayerByPiece(second.member, { api: address("127.0.0.1:1"), site: "demo" }, torrent), "unanswered")
+  const body = { infohash, piece: torrent.pieceCount }
+  await assert.rejects(second.member.api.bytes(first.api, { method: "POST", path: routes.pieces, body }), { code: "REQUEST_INVALID" })
+})
+
+test("a server whose copy is bad accuses nobody, fails when it is audited, and has a good copy again soon after", async () => {
+  const at = { api: address(second.apiAddress), site: "demo" }
+  const path = second.member.home.path("layers", infohash, "layer.age")
+  const { size } = statSync(path)
+  writeFileSync(path, Buffer.alloc(size))
+  await assert.rejects(auditLayer(second.member, second.member.layers, first, infohash), { code: "DIGEST_MISMATCH" })
+  assert.equal(await auditLayer(site.server.member, site.server.member.layers, at, infohash), "failed")
+  const good = readFileSync(site.server.member.home.path("layers", infohash, "layer.age"))
+  await until("it has fetched what was bad", async () => (await second.member.layers.isWhole(infohash)) && readFileSync(path).equals(good))
+  await until("it is believed again", async () => {
+    if (second.member.swarm.session(infohash)?.complete !== true) return false
+    return (await auditLayer(site.server.member, site.server.member.layers, at, infohash)) === "passed"
+  })
+})
+
 test("a server without it fails, and one that can't be reached has not answered", async () => {
   await site.server.member.swarm.session(infohash)?.close()
   await site.server.member.layers.remove(infohash)
@@ -44,4 +73,6 @@ test("a client may not ask", async () => {
   const client = await site.member(await site.join("client"))
   const body = { infohash, nonce: "a".repeat(64), pieces: [0] }
   await assert.rejects(client.api.bytes(first.api, { method: "POST", path: routes.proofs, body }), { code: "CERTIFICATE_INVALID" })
+  const asked = { infohash, piece: 0 }
+  await assert.rejects(client.api.bytes(first.api, { method: "POST", path: routes.pieces, body: asked }), { code: "CERTIFICATE_INVALID" })
 })

@@ -219,3 +219,29 @@ test("layers that are all read keep no more than 128 files open", async (context
   const open = readdirSync("/proc/self/fd").length - before
   assert.ok(open <= 128, `${open} files`)
 })
+
+test("recheck() strikes off the pieces that are bad on the disk, for good, and keeps the others", async (context) => {
+  const directory = temporaryDirectory(context)
+  const layers = await LayerStore.open(directory)
+  await layers.adopt(torrent, sealedFile(context))
+  assert.equal(await layers.recheck(torrent.infohash), 0)
+  assert.equal(await layers.isWhole(torrent.infohash), true)
+  const path = join(directory, torrent.infohash, "layer.age")
+  const bytes = readFileSync(path)
+  bytes[3 * PIECE + 7] = (bytes[3 * PIECE + 7] ?? 0) ^ 1
+  writeFileSync(path, bytes.subarray(0, 5 * PIECE + 4))
+  // One piece is changed, and the last one is cut off.
+  assert.equal(await layers.recheck(torrent.infohash), 2)
+  assert.equal(await layers.isWhole(torrent.infohash), false)
+  await layers.close()
+
+  await using later = await LayerStore.open(directory)
+  const pieces = await later.pieces(torrent)
+  assert.deepEqual(
+    Array.from({ length: torrent.pieceCount }, (_, piece) => pieces.has(piece)),
+    [true, true, true, false, true, false],
+  )
+  for (const piece of [3, 5]) await pieces.write(piece, pieceOf(content, torrent, piece))
+  assert.ok((await readAll(later)).equals(content))
+  assert.equal(await later.recheck(unknown), 0)
+})
