@@ -168,6 +168,28 @@ test("with more than a quarter of the roster silent nothing is repaired, and the
   }
 })
 
+test("held repair stays held while others fall silent in place of those who come back", () => {
+  const holders = holdersOf(IMAGE)
+  const others = roster.map(({ memberId: server }) => server).filter((server) => !holders.includes(server))
+  const [gone = idOf(0), ...kept] = holders
+  const [self = idOf(0), second = idOf(0), third = idOf(0)] = others
+  const bench = new Bench(self, held(holders))
+  // Three of nine are silent for long, one of them a holder.
+  bench.silence(gone, second, third)
+  bench.pass(30 * MINUTE_MS)
+  assert.equal(bench.core.status(bench.nowMs).isRepairHeld, true)
+  // Others are cut off, and twenty seconds later two of the three are back: silent for more than a minute is one alone.
+  bench.silence(...kept)
+  bench.pass(20_000)
+  for (const server of [second, third]) bench.step({ kind: "heard", server })
+  bench.pass(10_000)
+  assert.equal(bench.core.status(bench.nowMs).isRepairHeld, true)
+  assert.deepEqual(bench.fetched(), [])
+  for (const server of kept) bench.step({ kind: "heard", server })
+  bench.pass(1_000)
+  assert.equal(bench.core.status(bench.nowMs).isRepairHeld, false)
+})
+
 test("a copy that comes back in time calls the fetch off", () => {
   const holders = holdersOf(IMAGE)
   const [gone = idOf(0)] = holders

@@ -100,7 +100,7 @@ export class Fellows {
       ServerBits,
     ]
     const outs: number[] = []
-    let missedCount = 0
+    let [missedCount, silentCount] = [0, 0]
     this.isCalm = true
     this.nextChangeMs = Infinity
     for (const [position, { memberId }] of this.#ranking.servers.entries()) {
@@ -109,6 +109,7 @@ export class Fellows {
       const liveness = livenessOf(fellow.silentSinceMs, nowMs, this.#limits)
       this.nextChangeMs = Math.min(this.nextChangeMs, nextChangeMs(fellow.silentSinceMs, nowMs, this.#limits))
       if (fellow.silentSinceMs !== null || fellow.draining || fellow.full) this.isCalm = false
+      if (fellow.silentSinceMs !== null) silentCount += 1
       const isRecent = liveness === "live" || liveness === "suspect"
       if (isRecent) setBit(recent, position)
       else missedCount += 1
@@ -118,7 +119,8 @@ export class Fellows {
       if (isRecent && !fellow.draining && !fellow.full) setBit(eligible, position)
     }
     const wasHeld = this.isRepairHeld
-    this.isRepairHeld = isTooManyGone(missedCount, this.#ranking.servers.length, this.#limits)
+    // Once held it is so until few are silent at all: those who came back may be fewer than those who were cut off this very minute.
+    this.isRepairHeld = isTooManyGone(wasHeld ? silentCount : missedCount, this.#ranking.servers.length, this.#limits)
     if (this.isRepairHeld) for (const position of outs) setBit(counted, position)
     const changed = this.#changed([recent, counted, draining, eligible])
     this.recent = recent
