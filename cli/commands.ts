@@ -88,12 +88,17 @@ export const commands: readonly CommandSpec[] = [
         flags: "--grid <HOST:PORT>",
         description: "listen here for other servers' control plane (TCP); the API's address and its port plus 3 if not given",
       },
+      {
+        flags: "--operators <HOST:PORT>",
+        description: "answer /healthz, /readyz and /metrics in plain HTTP here, on loopback alone; not at all if not given",
+      },
       { flags: "--quota <BYTES>", description: "take no placed images beyond so much, such as 500GB; else as much as the disk has" },
     ],
     examples: [
       "imagegrid server run --home /var/lib/imagegrid",
       "imagegrid server run --home DIR --upload-limit 50MB",
       "imagegrid server run --home DIR --wan-rate 5MB",
+      "imagegrid server run --home DIR --operators 127.0.0.1:7404",
     ],
     exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
     home: "needed",

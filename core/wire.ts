@@ -10,6 +10,7 @@ export const CATALOG_BYTES_MAX = 64 * 1024 * 1024
 
 export const routes = {
   health: "/healthz",
+  readiness: "/readyz",
   description: "/openapi.json",
   metrics: "/metrics",
   status: "/v1/status",
@@ -179,6 +180,19 @@ export const ServerStatus = Type.Object(
   strict,
 )
 export type ServerStatus = Static<typeof ServerStatus>
+
+/** Whether a server lives, or can serve, by what was looked at (nodes/health.ts). */
+export const Health = Type.Object(
+  {
+    ok: Type.Boolean(),
+    checks: Type.Array(
+      Type.Object({ name: Type.String({ maxLength: 40 }), ok: Type.Boolean(), detail: Type.String({ maxLength: 1_000 }) }, strict),
+      { maxItems: 40 },
+    ),
+  },
+  strict,
+)
+export type Health = Static<typeof Health>
 
 /** A client says how a deploy ended. Its word alone, and written down as such. */
 export const DeployReport = Type.Object(

@@ -27,6 +27,7 @@ import {
   DeployReport,
   DrainRequest,
   GridStatus,
+  Health,
   Hint,
   JoinRequest,
   MembershipAnswer,
@@ -74,6 +75,8 @@ export type ApiParts = {
   /** What this server saw of a fellow's audit log. */
   readonly headsSeen: (memberId: string) => readonly AuditHead[]
   readonly status: () => ServerStatus
+  readonly living: () => Promise<Health>
+  readonly ready: () => Promise<Health>
   /** In the text format that Prometheus reads. */
   readonly metrics: () => string
   /** Takes a change that people signed, with the layers of new images in the store. */
@@ -193,13 +196,18 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
   const route = (
     summary: string,
     callers: readonly Caller[],
-    shapes: { body?: object; answer?: object },
+    shapes: { body?: object; answer?: object; otherwise?: object },
     from: AdmittedFrom = "own site",
   ) => ({
     schema: {
       summary: `${summary} Callers: ${callers.join(", ")}${from === "own site" ? "" : "; of federated sites too"}.`,
       ...(shapes.body && { body: shapes.body }),
-      response: { ...(shapes.answer && { 200: shapes.answer }), "4xx": Refusal, "5xx": Refusal },
+      response: {
+        ...(shapes.answer && { 200: shapes.answer }),
+        ...(shapes.otherwise && { 503: shapes.otherwise }),
+        "4xx": Refusal,
+        "5xx": Refusal,
+      },
     },
     onRequest: async (request: FastifyRequest) => {
       callerOf(request, callers, from)
@@ -214,7 +222,14 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       throw new GridError("API_REFUSED", "only a command of this server's own home may ask for that")
   }
 
-  api.get(routes.health, route("Whether the server answers.", ALL_MEMBERS, {}), async () => ({ ok: true }))
+  for (const [path, summary, health] of [
+    [routes.health, "Whether the server lives.", parts.living],
+    [routes.readiness, "Whether the server can serve.", parts.ready],
+  ] as const)
+    api.get(path, route(summary, ALL_MEMBERS, { answer: Health, otherwise: Health }), async (_request, reply) => {
+      const found = await health()
+      return reply.status(found.ok ? 200 : 503).send(found)
+    })
 
   api.get(routes.description, { ...route("This description.", ALL_MEMBERS, {}), schema: { hide: true } }, async () => api.swagger())
 

@@ -1,10 +1,11 @@
 /** An image server: the API, the seeding of every image of the site, and what keeps it in step with its fellows. */
 import { randomBytes } from "node:crypto"
+import { statfsSync } from "node:fs"
 import type { Logger } from "pino"
 import { formatAddress, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError, reasonOf } from "#core/errors.ts"
-import type { ServerStatus } from "#core/wire.ts"
+import type { GridStatus, Health, ServerStatus } from "#core/wire.ts"
 import { attentionOf } from "#trust/attention.ts"
 import type { RecordChange } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
@@ -14,9 +15,10 @@ import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
 import { isDraining } from "./draining.ts"
 import { askFellows } from "./fellows.ts"
+import { living, ready } from "./health.ts"
 import { Issuer } from "./issuer.ts"
 import { Keeper, type FellowDocuments } from "./keeper.ts"
-import { formatMetrics, gaugesOf } from "./metrics.ts"
+import { formatMetrics, metricsOf } from "./metrics.ts"
 import { issuingAuthority, renewBeforeStart, showAlternates } from "./own-certificate.ts"
 import { OwnRecord } from "./own-record.ts"
 import { publicationFiles, requireLayersHeld } from "./publication.ts"
@@ -24,6 +26,7 @@ import { Replicator } from "./replicator.ts"
 import { ServerState } from "./state.ts"
 import { IMPORTING, takeBundle } from "./take-bundle.ts"
 import { Upkeep } from "./upkeep.ts"
+import { VitalSigns } from "./vital-signs.ts"
 
 export type ServerParts = {
   readonly home: Home
@@ -48,11 +51,30 @@ export class ImageServer implements AsyncDisposable {
   /** Its part in the grid. */
   readonly keeper: Keeper | null
 
-  private constructor(stack: AsyncDisposableStack, member: Member, keeper: Keeper | null, apiAddress: string) {
+  /** Whether it lives, and whether it can serve. */
+  readonly living: () => Promise<Health>
+  readonly ready: () => Promise<Health>
+  /** In the text format that Prometheus reads. */
+  readonly metrics: () => string
+
+  private constructor(
+    stack: AsyncDisposableStack,
+    member: Member,
+    {
+      keeper,
+      apiAddress,
+      living: lives,
+      ready: isReady,
+      metrics,
+    }: Pick<ImageServer, "keeper" | "apiAddress" | "living" | "ready" | "metrics">,
+  ) {
     this.#stack = stack
     this.#member = member
     this.keeper = keeper
     this.apiAddress = apiAddress
+    this.living = lives
+    this.ready = isReady
+    this.metrics = metrics
   }
 
   get member(): Member {
@@ -102,8 +124,23 @@ export class ImageServer implements AsyncDisposable {
             askFellows: (claim) => askFellows(member, claim),
           })
     const replicator = stack.adopt(await Replicator.start(member, state), (open) => open.close())
-    let upkeep: Upkeep | null = null
+    const signs = stack.adopt(
+      new VitalSigns({ nowMs: () => clock.nowMs(), probePath: home.path("write-probe"), askDatabase: () => state.ask() }),
+      (open) => open.close(),
+    )
+    const lives = async () => living(await signs.read())
+    const isReady = async () =>
+      ready(await lives(), {
+        nowMs: clock.nowMs(),
+        catalogExpiresAtMs: member.catalogs.catalog.expiresAtMs,
+        certificateExpiresAtMs: member.certificate.notAfterMs,
+        auditFault: audit.fault,
+        dhtNodeCount: member.dht.nodeCount(),
+        otherServerCount: member.directory.recordsOfAllSites().filter(({ memberId }) => memberId !== home.memberId).length,
+      })
     let keeper: Keeper | null = null
+    const metrics = () => metricsText(member, state, audit, keeper?.status() ?? null)
+    let upkeep: Upkeep | null = null
     const api = await listenApi(
       {
         member,
@@ -112,7 +149,9 @@ export class ImageServer implements AsyncDisposable {
         audit,
         headsSeen: (memberId) => state.auditHeads(memberId),
         status: () => statusOf(member, state, audit),
-        metrics: () => metricsOf(member, state, audit),
+        living: lives,
+        ready: isReady,
+        metrics,
         apply: async (publication, from) => {
           const change = publicationFiles(publication)
           await requireLayersHeld(member.layers, change)
@@ -153,7 +192,7 @@ export class ImageServer implements AsyncDisposable {
       },
       "server runs",
     )
-    return new ImageServer(stack.move(), member, keeper, formatAddress(api.address))
+    return new ImageServer(stack.move(), member, { keeper, apiAddress: formatAddress(api.address), living: lives, ready: isReady, metrics })
   }
 
   /** Stops answering, then seeding, then saves what is left to save. */
@@ -162,12 +201,23 @@ export class ImageServer implements AsyncDisposable {
   }
 }
 
-function metricsOf(member: Member, state: ServerState, audit: AuditLog): string {
+function metricsText(member: Member, state: ServerState, audit: AuditLog, grid: GridStatus | null): string {
+  const layers = state.wholeLayers()
+  const { user, system } = process.cpuUsage()
+  const { bavail, bsize } = statfsSync(member.home.directory)
   return formatMetrics(
-    gaugesOf({
+    metricsOf({
       catalog: member.catalogs.catalog,
       certificateExpiresAtMs: member.certificate.notAfterMs,
-      layersHeld: state.wholeLayers().length,
+      layersHeld: layers.length,
+      heldBytes: layers.reduce((sum, { sealedBytes }) => sum + sealedBytes, 0),
+      traffic: member.swarm.traffic,
+      peerCount: member.swarm.peerCount,
+      dhtNodeCount: member.dht.nodeCount(),
+      grid,
+      diskFreeBytes: bavail * bsize,
+      memoryBytes: process.memoryUsage.rss(),
+      cpuSeconds: (user + system) / 1e6,
       audit,
       nowMs: member.clock.nowMs(),
     }),

@@ -34,6 +34,11 @@ export class ServerState {
     `)
   }
 
+  /** Whether it answers. @throws when it does not */
+  ask(): void {
+    this.#database.prepare("SELECT count(*) FROM (SELECT 1 FROM whole_layers LIMIT 1)").get()
+  }
+
   claims(inviteId: string): KnownClaim[] {
     return this.#database
       .prepare("SELECT member_id, issued FROM claims WHERE invite_id = ?")

@@ -63,6 +63,24 @@ export type JoinOptions = {
   readonly sharedWith?: (site: string) => boolean
 }
 
+/** Payload. `fromOtherSitesBytes` are contained in the two before it. */
+export type SwarmTraffic = {
+  readonly sentBytes: number
+  readonly fromServersBytes: number
+  readonly fromClientsBytes: number
+  readonly fromOtherSitesBytes: number
+}
+
+function added(sum: SwarmTraffic, session: TorrentSession): SwarmTraffic {
+  const { uploadedBytes, fromServersBytes, fromClientsBytes, fromOtherSitesBytes } = session.statistics()
+  return {
+    sentBytes: sum.sentBytes + uploadedBytes,
+    fromServersBytes: sum.fromServersBytes + fromServersBytes,
+    fromClientsBytes: sum.fromClientsBytes + fromClientsBytes,
+    fromOtherSitesBytes: sum.fromOtherSitesBytes + fromOtherSitesBytes,
+  }
+}
+
 /** Connections of all torrents. */
 const CONNECTIONS_MAX = 10_000
 /** Incoming connections that have not finished both handshakes; a new one takes the place of the oldest. */
@@ -90,6 +108,8 @@ export class Swarm {
   readonly #uploadLimit: UploadLimit | null
   readonly #wan: WanBudget
   readonly #sessions = new Map<Infohash, TorrentSession>()
+  /** Of sessions that are closed. */
+  #past: SwarmTraffic = { sentBytes: 0, fromServersBytes: 0, fromClientsBytes: 0, fromOtherSitesBytes: 0 }
   /** By remote address and port, oldest first: all that the plain and the TLS end of one connection have in common. */
   readonly #halfOpen = new Map<string, Socket>()
   readonly #closing = new AbortController()
@@ -153,6 +173,18 @@ export class Swarm {
     return { host: this.#options.listen.host, port }
   }
 
+  /** Of all torrents together, since the start. */
+  get traffic(): SwarmTraffic {
+    return [...this.#sessions.values()].reduce(added, this.#past)
+  }
+
+  /** Connected peers, once for each torrent. */
+  get peerCount(): number {
+    let count = 0
+    for (const session of this.#sessions.values()) count += session.statistics().peers
+    return count
+  }
+
   session(infohash: Infohash): TorrentSession | null {
     return this.#sessions.get(infohash) ?? null
   }
@@ -192,6 +224,7 @@ export class Swarm {
       },
       closed: () => {
         ended.abort()
+        this.#past = added(this.#past, session)
         this.#sessions.delete(torrent.infohash)
       },
     })

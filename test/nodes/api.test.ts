@@ -5,7 +5,7 @@ import { connect } from "node:net"
 import { after, before, test } from "node:test"
 import { connect as connectTls } from "node:tls"
 import { address, type Address } from "../../core/address.ts"
-import { readServerStatus, routes } from "../../core/wire.ts"
+import { type Health, readServerStatus, routes } from "../../core/wire.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { systemClock } from "../../core/clock.ts"
@@ -27,7 +27,17 @@ after(async () => {
 })
 
 test("a member reads the server's health and status", async () => {
-  assert.deepEqual(JSON.parse((await member.api.bytes(server, { path: routes.health })).toString()), { ok: true })
+  for (const [path, names] of [
+    [routes.health, ["event-loop", "database", "disk"]],
+    [routes.readiness, ["event-loop", "database", "disk", "started", "catalog", "certificate", "audit-log", "dht"]],
+  ] as const) {
+    const health = JSON.parse((await member.api.bytes(server, { path })).toString()) as Health
+    assert.equal(health.ok, true)
+    assert.deepEqual(
+      health.checks.map(({ name }) => name),
+      names,
+    )
+  }
   const status = await member.api.json(server, { path: routes.status }, readServerStatus)
   assert.equal(status.memberId, site.home.memberId)
   assert.equal(status.site, "demo")
@@ -66,7 +76,7 @@ test("bodies out of form, too long, or not JSON are refused, and the server goes
     await assert.rejects(member.api.bytes(server, { method: "POST", path: routes.renew, body }), { code: "REQUEST_INVALID" })
   await assert.rejects(member.api.bytes(server, { method: "POST", path: routes.renew, body: { clockMs: 1, more: "x".repeat(300_000) } }))
   await assert.rejects(member.api.bytes(server, { path: "/v1/nothing" }), { code: "API_REFUSED" })
-  assert.deepEqual(JSON.parse((await member.api.bytes(server, { path: routes.health })).toString()), { ok: true })
+  assert.equal((JSON.parse((await member.api.bytes(server, { path: routes.health })).toString()) as Health).ok, true)
 })
 
 test("who has no certificate of the site does not reach HTTP", async () => {

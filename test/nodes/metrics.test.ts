@@ -6,7 +6,7 @@ import { systemClock } from "../../core/clock.ts"
 import { routes } from "../../core/wire.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
-import { formatMetrics, gaugesOf, type Measured } from "../../nodes/metrics.ts"
+import { formatMetrics, metricsOf, type Measured } from "../../nodes/metrics.ts"
 import { TestSite } from "../member/site.ts"
 import { newRepository, open, startMs } from "../trust/repositories.ts"
 
@@ -27,7 +27,7 @@ function read(text: string): Map<string, Family> {
   let current = ""
   for (const line of text.slice(0, -1).split("\n")) {
     const help = /^# HELP ([a-z_]+) ((?:[^\\]|\\\\|\\n)+)$/.exec(line)
-    const type = /^# TYPE ([a-z_]+) gauge$/.exec(line)
+    const type = /^# TYPE ([a-z_]+) (gauge|counter)$/.exec(line)
     if (help !== null) {
       current = help[1] ?? ""
       assert.ok(!families.has(current), `${current} comes twice`)
@@ -38,11 +38,12 @@ function read(text: string): Map<string, Family> {
     assert.ok(family !== undefined, line)
     if (type !== null) {
       assert.deepEqual([type[1], family.type, family.samples.size], [current, "", 0])
-      families.set(current, { ...family, type: "gauge" })
+      families.set(current, { ...family, type: type[2] ?? "" })
+      assert.equal(type[2] === "counter", current.endsWith("_total"), current)
       continue
     }
     const sample = /^([a-z_]+)(\{[a-z]+="(?:[^"\\]|\\\\|\\"|\\n)*"\})? (-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?)$/.exec(line)
-    assert.ok(sample !== null && sample[1] === current && family.type === "gauge", line)
+    assert.ok(sample !== null && sample[1] === current && family.type !== "", line)
     const labels = sample[2] ?? ""
     assert.ok(!family.samples.has(labels), line)
     family.samples.set(labels, Number(sample[3]))
@@ -55,11 +56,19 @@ const measured = (change: Partial<Measured> = {}): Measured => ({
   catalog: open(newRepository()),
   certificateExpiresAtMs: startMs + 90_500,
   layersHeld: 3,
+  heldBytes: 3_000,
+  traffic: { sentBytes: 10, fromServersBytes: 20, fromClientsBytes: 30, fromOtherSitesBytes: 5 },
+  peerCount: 4,
+  dhtNodeCount: 6,
+  grid: null,
+  diskFreeBytes: 7_000,
+  memoryBytes: 8_000,
+  cpuSeconds: 1.5,
   audit: { entries: 17, fault: null },
   nowMs: startMs,
   ...change,
 })
-const gauges = (change?: Partial<Measured>) => read(formatMetrics(gaugesOf(measured(change))))
+const gauges = (change?: Partial<Measured>) => read(formatMetrics(metricsOf(measured(change))))
 const one = (families: ReadonlyMap<string, Family>, name: string, labels = "") => families.get(name)?.samples.get(labels)
 
 test("every role, the certificate and the catalog say in seconds how long they have, below zero when their time is over", () => {
@@ -93,10 +102,36 @@ test("the other figures are those that were measured", () => {
   assert.equal(one(now, "imagegrid_audit_entries"), 17)
   assert.equal(one(now, "imagegrid_audit_holds"), 0)
   assert.equal(one(gauges(), "imagegrid_audit_holds"), 1)
+  assert.equal(one(now, "imagegrid_layers_held_bytes"), 3_000)
+  assert.equal(one(now, "imagegrid_swarm_sent_bytes_total"), 10)
+  assert.equal(one(now, "imagegrid_swarm_received_bytes_total", '{from="clients"}'), 30)
+  assert.equal(one(now, "imagegrid_swarm_received_other_sites_bytes_total"), 5)
+  assert.equal(one(now, "process_cpu_seconds_total"), 1.5)
+  assert.equal(one(now, "imagegrid_grid_images_under_goal"), undefined, "it takes no part in the grid yet")
+  const server = {
+    memberId: "aa".repeat(16),
+    site: "main",
+    weight: 1,
+    phase: "serving",
+    isFull: false,
+    heldBytes: 1,
+    freeBytes: 1,
+  } as const
+  const servers = [
+    { ...server, standing: "live" as const },
+    { ...server, standing: "out" as const },
+  ]
+  const atRisk = [{ image: "main/os:1", liveCopies: 1, sources: 1 }]
+  const grid = gauges({ grid: { servers, underGoal: 2, atRisk, fetching: ["main/os:1"], wanted: 3, doubted: [] } })
+  assert.equal(one(grid, "imagegrid_grid_servers", '{standing="live"}'), 1)
+  assert.equal(one(grid, "imagegrid_grid_servers", '{standing="suspect"}'), 0)
+  assert.equal(one(grid, "imagegrid_grid_images_under_goal"), 2)
+  assert.equal(one(grid, "imagegrid_grid_images_at_risk"), 1)
+  assert.equal(one(grid, "imagegrid_grid_repairs"), 4)
 })
 
 test("quotes, backslashes and line ends in labels and helps are escaped", () => {
-  const text = formatMetrics([{ name: "odd", help: 'a\\b\n"c"', samples: [{ labels: { role: 'a\\b\n"c"' }, value: 1 }] }])
+  const text = formatMetrics([{ name: "odd", help: 'a\\b\n"c"', type: "gauge", samples: [{ labels: { role: 'a\\b\n"c"' }, value: 1 }] }])
   assert.equal(text, '# HELP odd a\\\\b\\n"c"\n# TYPE odd gauge\nodd{role="a\\\\b\\n\\"c\\""} 1\n')
   assert.equal(one(read(text), "odd", '{role="a\\\\b\\n\\"c\\""}'), 1)
 })
@@ -111,4 +146,24 @@ test("a member scrapes a running server, and docs/operating.md names every figur
   assert.equal(one(now, "imagegrid_audit_entries"), 3, "site-created, invited, joined")
   const documented = readFileSync(new URL("../../docs/operating.md", import.meta.url), "utf8")
   for (const name of now.keys()) assert.ok(documented.includes(`\`${name}`), `docs/operating.md lacks ${name}`)
+})
+
+test("the dashboard for Grafana and the alarms for Prometheus name no figure that a server lacks", () => {
+  const server = {
+    memberId: "aa".repeat(16),
+    site: "main",
+    weight: 1,
+    phase: "serving",
+    isFull: false,
+    heldBytes: 1,
+    freeBytes: 1,
+  } as const
+  const grid = { servers: [{ ...server, standing: "live" as const }], underGoal: 0, atRisk: [], fetching: [], wanted: 0, doubted: [] }
+  const known = new Set(metricsOf(measured({ grid })).map(({ name }) => name))
+  for (const file of ["grafana/imagegrid.json", "prometheus/alerts.yml"]) {
+    const text = readFileSync(new URL(`../../docs/${file}`, import.meta.url), "utf8")
+    const named = text.match(/\b(?:imagegrid|process)_[a-z_]+/g) ?? []
+    assert.ok(named.length >= 5, file)
+    for (const name of named) assert.ok(known.has(name), `${file}: ${name}`)
+  }
 })
