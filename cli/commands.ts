@@ -64,6 +64,17 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/site-create.ts"),
   },
   {
+    name: "doctor",
+    group: SITE,
+    summary: "looks for what is wrong with this machine, a home and who it reaches, and says what to do",
+    arguments: [],
+    options: [],
+    examples: ["imagegrid doctor --home /var/lib/imagegrid", "imagegrid doctor"],
+    exitNotes: "78 (PROBLEMS_FOUND) when something does not work; warnings alone are 0. It changes nothing.",
+    home: "optional",
+    load: () => import("./commands/doctor.ts"),
+  },
+  {
     name: "status",
     group: SITE,
     summary: "says what a home is, how fresh what it knows is, and what needs attention",

@@ -79,6 +79,7 @@ export const refusals = {
   OVERRIDE_CONFLICT: { meaning: "an override does not fit the image that it is laid over", exit: "data" },
   PEER_MISBEHAVED: { meaning: "a peer broke the protocol", exit: "data" },
   PIECE_OUT_OF_RANGE: { meaning: "a piece position is outside its torrent", exit: "data" },
+  PROBLEMS_FOUND: { meaning: "'imagegrid doctor' found something that does not work", exit: "configuration" },
   REQUEST_INVALID: { meaning: "an API request is not of the form it must have", exit: "data" },
   ROLE_WRONG: { meaning: "this home is not of the role that the command needs", exit: "usage" },
   SCRIPT_FAILED: { meaning: "a script of the image failed", exit: "io" },
