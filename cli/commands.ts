@@ -205,6 +205,37 @@ export const commands: readonly CommandSpec[] = [
     load: () => import("./commands/place.ts"),
   },
   {
+    name: "top",
+    group: GRID,
+    summary: "shows who deploys what, how fast and from whom, and how the grid is, as it goes",
+    arguments: [],
+    options: [
+      { flags: "--once", description: "say it once and end" },
+      { flags: "--interval <TIME>", description: "look again after so long", default: "2s" },
+    ],
+    examples: [
+      "imagegrid top --home /var/lib/imagegrid",
+      "imagegrid top --home DIR --once",
+      "imagegrid top --home DIR --json --interval 10s",
+    ],
+    exitNotes: "q or Ctrl-C ends it. Without a terminal it says it once; with --json it goes on, an object each time.",
+    home: "needed",
+    load: () => import("./commands/top.ts"),
+  },
+  {
+    name: "deployments",
+    group: GRID,
+    summary: "lists deploys and updates of the site's clients, those that go on and those that ended, and how",
+    arguments: [{ name: "image", description: "of this name or version alone: NAME or NAME:VERSION", required: false }],
+    options: [
+      { flags: "--since <TIME>", description: "that began since: 2026-11-23, 2026-11-23T10:00Z, 24h, 7d" },
+      { flags: "--failed", description: "that failed, or of which nothing was heard any more" },
+    ],
+    examples: ["imagegrid deployments --home /var/lib/imagegrid", "imagegrid deployments debian --failed --since 24h --home DIR"],
+    home: "needed",
+    load: () => import("./commands/deployments.ts"),
+  },
+  {
     name: "grid status",
     group: GRID,
     summary: "shows servers and sites, copies against goals, what is under way and what is at risk",

@@ -4,6 +4,7 @@ import { routes, type DeployReport } from "#core/wire.ts"
 import { findImage, formatImage, requireFresh } from "#member/image-sources.ts"
 import type { Member } from "#member/member.ts"
 import type { DeploymentRecord } from "./deployment-record.ts"
+import { reportingProgress } from "./progress-reporter.ts"
 import { deployImage, type DeployEvent, type DeployOptions, type DeployParts } from "./deploy.ts"
 
 /** One after another, until one has taken it. */
@@ -31,7 +32,7 @@ export async function deployAndReport(parts: DeployParts, options: DeployOptions
     parts.emit(event)
   }
   try {
-    return await deployImage({ ...parts, emit: watch }, options)
+    return await reportingProgress({ member, host: options.host, image, emit: watch }, (emit) => deployImage({ ...parts, emit }, options))
   } catch (error) {
     const code = error instanceof GridError ? error.code : "INTERNAL"
     if (code !== "INTERRUPTED") report({ event: "failed", code })

@@ -25,6 +25,8 @@ export const routes = {
   publications: "/v1/publications",
   hints: "/v1/hints",
   reports: "/v1/reports",
+  progress: "/v1/progress",
+  deployments: "/v1/deployments",
   bundles: "/v1/bundles",
   proofs: "/v1/proofs",
   pieces: "/v1/pieces",
@@ -180,6 +182,70 @@ export const ServerStatus = Type.Object(
   strict,
 )
 export type ServerStatus = Static<typeof ServerStatus>
+
+const progressFields = {
+  /** Chosen by the client for one run. */
+  deployment: Hex16,
+  /** `SITE/NAME:VERSION`, or `NAME:VERSION` of the own site. */
+  image: Type.String({ pattern: "^[a-z0-9][a-z0-9._/-]{0,191}:[a-z0-9][a-z0-9._-]{0,63}$" }),
+  /** By the client's own word, as the rest. */
+  host: Type.String({ pattern: "^[a-zA-Z0-9][a-zA-Z0-9.-]{0,252}$" }),
+  phase: Type.Union([
+    Type.Literal("download"),
+    Type.Literal("unpack"),
+    Type.Literal("verify"),
+    Type.Literal("good"),
+    Type.Literal("seed"),
+    Type.Literal("left"),
+    Type.Literal("failed"),
+  ]),
+  /** Since it began. */
+  elapsedMs: WholeNumber,
+  /** From its start to the tree that was verified; null before. */
+  goodAfterMs: Type.Union([WholeNumber, Type.Null()]),
+  /** Of the phase. */
+  bytes: WholeNumber,
+  totalBytes: WholeNumber,
+  /** Of all layers together, so far. */
+  fromServersBytes: WholeNumber,
+  fromClientsBytes: WholeNumber,
+  sentBytes: WholeNumber,
+  peers: Type.Integer({ minimum: 0, maximum: 1_000_000 }),
+  /** Where it failed: the code of the refusal, or INTERNAL. */
+  code: Type.Optional(Type.String({ pattern: "^[A-Z_]{1,64}$" })),
+}
+/** What a client says of a deploy or update while it goes on. */
+export const DeployProgress = Type.Object(progressFields, strict)
+export type DeployProgress = Static<typeof DeployProgress>
+/** When to say more; the server asks for less the more clients there are. */
+export const ProgressAnswer = Type.Object({ nextInMs: Type.Integer({ minimum: 1_000, maximum: 600_000 }) }, strict)
+export const readProgressAnswer = reader(ProgressAnswer, "REQUEST_INVALID", "answer to a report")
+/** As a server heard it. `silent`: nothing came for long. `lost`: for so long that nothing is expected. */
+export const Deployment = Type.Object(
+  {
+    ...progressFields,
+    memberId: Hex16,
+    state: Type.Union([
+      Type.Literal("running"),
+      Type.Literal("silent"),
+      Type.Literal("good"),
+      Type.Literal("failed"),
+      Type.Literal("lost"),
+    ]),
+    startedAtMs: WholeNumber,
+    heardAtMs: WholeNumber,
+    downloadBytesPerSecond: WholeNumber,
+    uploadBytesPerSecond: WholeNumber,
+  },
+  strict,
+)
+export type Deployment = Static<typeof Deployment>
+export const DEPLOYMENTS_SHOWN_MAX = 20_000
+/** The newest first. */
+export const Deployments = Type.Object({ deployments: Type.Array(Deployment, { maxItems: DEPLOYMENTS_SHOWN_MAX }) }, strict)
+export type Deployments = Static<typeof Deployments>
+export const readDeployment = reader(Deployment, "STATE_DAMAGED", "deployment")
+export const readDeployments = reader(Deployments, "REQUEST_INVALID", "deployments")
 
 /** Whether a server lives, or can serve, by what was looked at (nodes/health.ts). */
 export const Health = Type.Object(

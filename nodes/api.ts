@@ -3,7 +3,7 @@
  * roles that may call it, and the certificate is checked again at each request, so a revoked member is refused at once.
  */
 import type { TLSSocket } from "node:tls"
-import type { Static } from "typebox"
+import { Type, type Static } from "typebox"
 import swagger from "@fastify/swagger"
 import Fastify, { LogController, type FastifyInstance, type FastifyRequest } from "fastify"
 import type { Logger } from "pino"
@@ -24,6 +24,8 @@ import {
   BundleTaken,
   ClaimAnswer,
   ClaimRequest,
+  DeployProgress,
+  Deployments,
   DeployReport,
   DrainRequest,
   GridStatus,
@@ -33,6 +35,7 @@ import {
   MembershipAnswer,
   PieceRequest,
   PlaneKeys,
+  ProgressAnswer,
   ProofAnswer,
   ProofRequest,
   Publication,
@@ -50,6 +53,7 @@ import type { AuditEvent } from "./audit-entry.ts"
 import type { AuditLog } from "./audit-log.ts"
 import { METRICS_TYPE } from "./metrics.ts"
 import { saveDraining } from "./draining.ts"
+import type { DeploymentLog } from "./deployments.ts"
 import type { Issuer } from "./issuer.ts"
 import type { Keeper } from "./keeper.ts"
 import { pieceOf, proofOf } from "./proof.ts"
@@ -75,6 +79,7 @@ export type ApiParts = {
   /** What this server saw of a fellow's audit log. */
   readonly headsSeen: (memberId: string) => readonly AuditHead[]
   readonly status: () => ServerStatus
+  readonly deployments: Pick<DeploymentLog, "hear" | "own" | "all">
   readonly living: () => Promise<Health>
   readonly ready: () => Promise<Health>
   /** In the text format that Prometheus reads. */
@@ -434,6 +439,26 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
       await audit.append([{ event: name, actor: memberActor(caller), from: request.ip, what }])
       return {}
     },
+  )
+
+  api.post<{ Body: DeployProgress }>(
+    routes.progress,
+    route("Says how a deploy of the caller goes.", ["client"], { body: DeployProgress, answer: ProgressAnswer }),
+    async (request) => ({ nextInMs: parts.deployments.hear((callerOf(request, ["client"]) as MemberCertificate).memberId, request.body) }),
+  )
+
+  api.get<{ Querystring: { heard?: "here" } }>(
+    routes.deployments,
+    {
+      ...route("Deploys that go on and that ended, as the servers of the site heard of them.", ["server"], { answer: Deployments }),
+      schema: {
+        summary:
+          "Deploys that go on and that ended, as the servers of the site heard of them; with `heard=here` this one alone. Callers: server.",
+        querystring: Type.Object({ heard: Type.Optional(Type.Literal("here")) }, { additionalProperties: false }),
+        response: { 200: Deployments, "4xx": Refusal, "5xx": Refusal },
+      },
+    },
+    async (request) => ({ deployments: request.query.heard === "here" ? parts.deployments.own() : await parts.deployments.all() }),
   )
 
   api.get(

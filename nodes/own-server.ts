@@ -7,7 +7,7 @@ import type { Catalog } from "#trust/catalog.ts"
 import { address, type Address } from "#core/address.ts"
 import type { Clock } from "#core/clock.ts"
 import { GridError } from "#core/errors.ts"
-import { readBundleTaken, readGridStatus, routes, type BundleTaken, type GridStatus } from "#core/wire.ts"
+import { readBundleTaken, readDeployments, readGridStatus, routes, type BundleTaken, type Deployment, type GridStatus } from "#core/wire.ts"
 import { seedsFrom, type RecordChange } from "#member/catalog-keeper.ts"
 import type { Home } from "#member/home.ts"
 import type { Log } from "#member/log.ts"
@@ -27,6 +27,7 @@ const APPLY_TIMEOUT_MS = 60_000
 /** Hashing what was carried here takes its time. */
 const BUNDLE_TIMEOUT_MS = 6 * 3_600_000
 const GRID_BYTES_MAX = 8 * 1024 * 1024
+const DEPLOYMENTS_BYTES_MAX = 64 * 1024 * 1024
 const BUNDLE_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 /** The catalog of this home, of a server that runs too: it uses none before it is on disk. It may have expired: a change may be what brings it back. */
@@ -91,6 +92,13 @@ export async function submitBundle(parts: OwnServerParts, directory: string): Pr
   } finally {
     held.release()
   }
+}
+
+/** Deploys of the site's clients, as any of its servers heard of them. @throws {GridError} SERVERS_UNREACHABLE where the home's server does not run */
+export async function deployments(parts: OwnServerParts): Promise<Deployment[]> {
+  requireRunning(parts)
+  const request = { path: routes.deployments, maxBytes: DEPLOYMENTS_BYTES_MAX }
+  return withOwnServer(parts, async (member, own) => (await member.api.json(own, request, readDeployments)).deployments)
 }
 
 /** The grid as the running server of this home sees it. @throws {GridError} ROLE_WRONG when none runs */

@@ -13,6 +13,7 @@ import { Member } from "#member/member.ts"
 import { listenApi } from "./api.ts"
 import { changeEvents } from "./audit-entry.ts"
 import { AuditLog } from "./audit-log.ts"
+import { DeploymentLog } from "./deployments.ts"
 import { isDraining } from "./draining.ts"
 import { askFellows } from "./fellows.ts"
 import { living, ready } from "./health.ts"
@@ -124,6 +125,7 @@ export class ImageServer implements AsyncDisposable {
             askFellows: (claim) => askFellows(member, claim),
           })
     const replicator = stack.adopt(await Replicator.start(member, state), (open) => open.close())
+    const deployments = stack.adopt(new DeploymentLog(member, state), (log) => log.close())
     const signs = stack.adopt(
       new VitalSigns({ nowMs: () => clock.nowMs(), probePath: home.path("write-probe"), askDatabase: () => state.ask() }),
       (open) => open.close(),
@@ -149,6 +151,7 @@ export class ImageServer implements AsyncDisposable {
         audit,
         headsSeen: (memberId) => state.auditHeads(memberId),
         status: () => statusOf(member, state, audit),
+        deployments,
         living: lives,
         ready: isReady,
         metrics,

@@ -3,12 +3,16 @@
  * SHA-256 was checked, and what it saw of its fellows' audit logs. Each statement is durable before it returns (WAL with synchronous=FULL).
  */
 import { DatabaseSync } from "node:sqlite"
-import type { AuditHead, ClaimRequest } from "#core/wire.ts"
+import { GridError } from "#core/errors.ts"
+import { parseJson } from "#core/schema.ts"
+import { readDeployment, type AuditHead, type ClaimRequest, type Deployment } from "#core/wire.ts"
 import type { KnownClaim } from "./claims.ts"
+import { keyOf } from "./deployment-table.ts"
 
 /** Heads of each fellow's audit log that are kept: all of the newest, and of those before them the last of each hour. */
 const NEWEST_HEADS_KEPT = 1_000
 const HOURLY_HEADS_KEPT = 8_000
+const DEPLOYMENT_BYTES_MAX = 16 * 1024
 
 export class ServerState {
   readonly #database: DatabaseSync
@@ -26,12 +30,36 @@ export class ServerState {
         infohash TEXT PRIMARY KEY, sealed_sha256 TEXT NOT NULL, sealed_bytes INTEGER NOT NULL, verified_at_ms INTEGER NOT NULL
       ) STRICT;
       CREATE TABLE IF NOT EXISTS unneeded_layers (infohash TEXT PRIMARY KEY, since_ms INTEGER NOT NULL) STRICT;
+      CREATE TABLE IF NOT EXISTS deployments (key TEXT PRIMARY KEY, heard_at_ms INTEGER NOT NULL, deployment TEXT NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS audit_heads (
         place INTEGER PRIMARY KEY, member_id TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, at_ms INTEGER NOT NULL,
         signature TEXT NOT NULL
       ) STRICT;
       CREATE INDEX IF NOT EXISTS audit_heads_of_member ON audit_heads (member_id, place);
     `)
+  }
+
+  /** What clients said of their deploys, the least lately heard first. What can't be read of it is left out. */
+  deployments(): Deployment[] {
+    return this.#database
+      .prepare("SELECT deployment FROM deployments ORDER BY heard_at_ms")
+      .all()
+      .flatMap((row) => readKept(String(row["deployment"])))
+  }
+
+  /** In one transaction. */
+  saveDeployments(kept: readonly Deployment[], gone: readonly string[]): void {
+    this.#database.exec("BEGIN")
+    try {
+      const put = this.#database.prepare("INSERT OR REPLACE INTO deployments VALUES (?, ?, ?)")
+      for (const deployment of kept) put.run(keyOf(deployment), deployment.heardAtMs, JSON.stringify(deployment))
+      const remove = this.#database.prepare("DELETE FROM deployments WHERE key = ?")
+      for (const key of gone) remove.run(key)
+      this.#database.exec("COMMIT")
+    } catch (error) {
+      this.#database.exec("ROLLBACK")
+      throw error
+    }
   }
 
   /** Whether it answers. @throws when it does not */
@@ -140,5 +168,15 @@ function auditHead(row: Record<string, unknown>): AuditHead {
     hash: String(row["hash"]),
     atMs: Number(row["at_ms"]),
     signature: String(row["signature"]),
+  }
+}
+
+/** Null, as an empty list, where an earlier version wrote another shape. */
+function readKept(text: string): Deployment[] {
+  try {
+    return [readDeployment(parseJson(Buffer.from(text), DEPLOYMENT_BYTES_MAX, "STATE_DAMAGED", "deployments"))]
+  } catch (error) {
+    if (error instanceof GridError) return []
+    throw error
   }
 }

@@ -1,4 +1,5 @@
 /** `imagegrid update [NAME[:VERSION]] --target DIR`: brings a deployed tree to another version by what differs. */
+import { reportingProgress } from "#client/progress-reporter.ts"
 import type { UpdateEvent } from "#client/update-events.ts"
 import { updateTarget } from "#client/update.ts"
 import { defaultUsefulness } from "#client/usefulness.ts"
@@ -7,7 +8,7 @@ import { imageQuery } from "#core/identifiers.ts"
 import type { LocalPolicy } from "#image/update-plan.ts"
 import { withClientMember } from "../client-member.ts"
 import type { CommandContext } from "../command.ts"
-import { scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
+import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { seedUntilOf } from "../values.ts"
 
@@ -24,20 +25,26 @@ export default async function run(context: CommandContext, [image]: readonly str
     )
   const seedUntil = seedUntilOf(options.seedUntil ?? "useful")
   await withClientMember(context, async (member) => {
-    await updateTarget(
-      { member, signal: context.signal, emit: tellUpdate(context, dryRun) },
-      {
-        target,
-        query,
-        local,
-        dryRun,
-        ...scriptsAndHost(options),
-        exclude: options.exclude ?? [],
-        stage: options.stage ?? null,
-        seedUntil,
-        usefulness: defaultUsefulness,
-      },
-    )
+    const { host, scripts } = scriptsAndHost(options)
+    const update = (emit: (event: UpdateEvent) => void) =>
+      updateTarget(
+        { member, signal: context.signal, emit },
+        {
+          target,
+          query,
+          local,
+          dryRun,
+          host,
+          scripts,
+          exclude: options.exclude ?? [],
+          stage: options.stage ?? null,
+          seedUntil,
+          usefulness: defaultUsefulness,
+        },
+      )
+    const emit = tellUpdate(context, dryRun)
+    // What changes nothing is nothing to watch.
+    await (dryRun ? update(emit) : reportingProgress({ member, host: host ?? ownHostName(), emit }, update))
   })
 }
 
