@@ -22,7 +22,8 @@ export class ChildProgram implements AsyncDisposable {
   /** @param through words of a program that is to run it, and becomes it: of `nsenter`, say */
   constructor(name: string, words: readonly string[], signal: AbortSignal, through: readonly string[] = []) {
     this.#name = name
-    const program = fileURLToPath(new URL("./main.ts", import.meta.url))
+    // In a package all is bundled, and main.mjs lies beside it.
+    const program = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.mjs", import.meta.url))
     const [first, ...rest] = [...through, process.execPath, program, ...words, "--json"] as const
     this.#child = spawn(first, rest, { stdio: ["ignore", "pipe", "pipe"] })
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {

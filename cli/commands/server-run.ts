@@ -12,6 +12,7 @@ import { PlaneDocuments } from "#nodes/plane-documents.ts"
 import { ImageServer, type ServerParts } from "#nodes/server.ts"
 import type { CommandContext } from "../command.ts"
 import { gridAddress } from "../addresses.ts"
+import { tellServiceManager } from "../service-manager.ts"
 import { byteCount } from "../values.ts"
 
 /** Keeps V8's young generation small: with many peers a server takes half the memory, and no more CPU (docs/performance.md). */
@@ -26,7 +27,7 @@ type Options = {
 }
 
 export default async function run(
-  { output, home, signal }: CommandContext,
+  { output, home, signal, env }: CommandContext,
   _arguments: readonly string[],
   { uploadLimit, wanRate, quota, grid, operators }: Options,
 ): Promise<void> {
@@ -66,8 +67,11 @@ export default async function run(
   output.say(
     `${opened.role === "mirror" ? "Mirror" : "Server"} ${opened.memberId} of site ${opened.site} runs: API ${addresses.api}, swarm ${addresses.swarm}, DHT ${addresses.dht}. Ctrl-C stops it.`,
   )
+  const notSaid = await tellServiceManager(env, ["READY=1", `STATUS=serves ${opened.site} at ${addresses.api}`])
+  if (notSaid !== null) logger.warn({ reason: notSaid }, "systemd was not told that the server is ready")
   await new Promise<void>((stop) => (signal.aborted ? stop() : signal.addEventListener("abort", () => stop(), { once: true })))
   output.event("server-stopping", {})
+  await tellServiceManager(env, ["STOPPING=1"])
 }
 
 const starting = async (): Promise<Health> => ({
