@@ -72,7 +72,7 @@ try {
     .trim()
     .split("\n")
     .map((line) => join(dist, line.split("  ")[1] ?? ""))
-  for (const [path, line] of [npm, deb].map((path, at) => [path, digests[0]?.split("\n")[at] ?? ""] as const))
+  for (const [path, line] of [npm, deb].map((file, at) => [file, digests[0]?.split("\n")[at] ?? ""] as const))
     require(line.startsWith(
       createHash("sha256").update(readFileSync(path)).digest("hex"),
     ), `${path.split("/").at(-1)} has the digest that SHA256SUMS says`)
@@ -129,7 +129,9 @@ try {
   for (const deadlineMs = Date.now() + 10_000; !told.includes("READY=1") && Date.now() < deadlineMs;) await sleep(50)
   require(told.includes("READY=1"), "the installed server took over the home of the earlier program, and told systemd when it was ready")
   require(inside("imagegrid", "images", "--home", "/var/lib/imagegrid").includes("os"), "the image is there")
-  inside("imagegrid", "verify", "--home", "/root/client", "--target", "/mnt/tree")
+  // The client's tree was deployed from outside; the program that is installed inside works there too.
+  const installed = join(chroot, "usr/lib/imagegrid/bin/imagegrid")
+  run(installed, ["verify", "--home", client, "--target", target])
   say("the client's tree verifies")
   writeFileSync(join(chroot, "srv/tree/new"), "new\n")
   run("chroot", [
@@ -144,7 +146,7 @@ try {
     "--home",
     "/var/lib/imagegrid",
   ])
-  inside("imagegrid", "update", "--home", "/root/client", "--target", "/mnt/tree", "--seed-until", "done")
+  run(installed, ["update", "--home", client, "--target", target, "--seed-until", "done"])
   require(readFileSync(join(target, "new"), "utf8") === "new\n", "a new version was published, and the client updated to it")
   await stop(server)
   for (const deadlineMs = Date.now() + 5_000; !told.includes("STOPPING=1") && Date.now() < deadlineMs;) await sleep(50)
