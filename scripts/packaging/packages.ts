@@ -5,6 +5,9 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { gzipSync } from "node:zlib"
 
+import { commands } from "../../cli/commands.ts"
+import { manPages } from "../../cli/man-page.ts"
+
 const run = promisify(execFile)
 /** 2026-01-01, for all files. */
 const FIXED_S = 1_767_225_600
@@ -58,6 +61,9 @@ export async function makeDebianPackage({ root, bundle, version, out, work }: Pa
   await mkdir(join(tree, "usr/lib/systemd/system"), { recursive: true })
   const debian = join(root, "scripts/packaging/debian")
   await copyFile(join(debian, "imagegrid-server.service"), join(tree, "usr/lib/systemd/system/imagegrid-server.service"))
+  const manuals = join(tree, "usr/share/man/man1")
+  await mkdir(manuals, { recursive: true })
+  for (const { file, text } of manPages(commands, version)) await writeFile(join(manuals, `${file}.gz`), gzipSync(text, { level: 9 }))
   const control = join(tree, "DEBIAN")
   await mkdir(control)
   for (const script of ["postinst", "prerm", "postrm"]) {
