@@ -45,13 +45,24 @@ export class ApiClient {
   }
 
   /** The body of a successful answer. */
-  bytes(server: Address, request: ApiRequest): Promise<Buffer> {
+  async bytes(server: Address, request: ApiRequest): Promise<Buffer> {
+    const body = await this.#ask(server, request, {})
+    if (body === null) throw new GridError("API_REFUSED", `${formatAddress(server)} answers as if it had been asked before`)
+    return body
+  }
+
+  /** The same; null where it is what has this entity tag (RFC 9110, If-None-Match). */
+  bytesUnlessSame(server: Address, request: ApiRequest, entityTag: string): Promise<Buffer | null> {
+    return this.#ask(server, request, { "if-none-match": entityTag })
+  }
+
+  #ask(server: Address, request: ApiRequest, headers: Readonly<Record<string, string>>): Promise<Buffer | null> {
     const maxBytes = request.maxBytes ?? API_BODY_BYTES_MAX
     const timeoutMs = request.timeoutMs ?? DEFAULT_TIMEOUT_MS
     const timeout = AbortSignal.timeout(timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal])
     const body = request.body === undefined ? null : Buffer.from(JSON.stringify(request.body))
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>()
     const outgoing = httpsRequest({
       // Of which site the other end is, is looked at once it has shown its certificate.
       ...this.#admission.tlsClientOptions(ALL_MEMBERS, "all sites"),
@@ -59,7 +70,7 @@ export class ApiClient {
       port: server.port,
       path: request.path,
       method: request.method ?? "GET",
-      headers: body === null ? {} : { "content-type": "application/json", "content-length": body.length },
+      headers: { ...headers, ...(body !== null && { "content-type": "application/json", "content-length": body.length }) },
       agent: false,
       signal,
     })
@@ -89,6 +100,7 @@ export class ApiClient {
       response.on("end", () => {
         const bytes = Buffer.concat(chunks)
         if (response.statusCode === 200) resolve(bytes)
+        else if (response.statusCode === 304) resolve(null)
         else reject(refusalFrom(server, response.statusCode ?? 0, bytes))
       })
     })

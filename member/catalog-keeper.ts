@@ -2,6 +2,7 @@
  * Keeps the newest catalog that this member has verified, on disk and in the swarm. What is kept only ever moves forward:
  * each candidate is verified against what is trusted already, made durable, and only then used.
  */
+import { hash } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { openCatalog, type Catalog } from "#trust/catalog.ts"
 import { repackCatalog, unpackCatalog, type CatalogFiles } from "#trust/catalog-file.ts"
@@ -57,6 +58,7 @@ export class CatalogKeeper {
   #confirmedAtMs: number | null = null
   #catalog: Catalog
   #bytes: Buffer
+  #tagged: { readonly bytes: Buffer; readonly entityTag: string } | null = null
   /** Changes happen one after another, whoever asks for them. */
   #turn: Promise<unknown> = Promise.resolve()
   readonly #closing = new AbortController()
@@ -83,6 +85,12 @@ export class CatalogKeeper {
   /** The catalog as it is passed on. */
   get bytes(): Buffer {
     return this.#bytes
+  }
+
+  /** Of these bytes: who has them need not be sent them again. */
+  get entityTag(): string {
+    if (this.#tagged?.bytes !== this.#bytes) this.#tagged = { bytes: this.#bytes, entityTag: `"${hash("sha256", this.#bytes)}"` }
+    return this.#tagged.entityTag
   }
 
   onChange(listener: (catalog: Catalog) => void): () => void {
@@ -203,8 +211,9 @@ export class CatalogKeeper {
   /** Takes the catalog of a server if it is newer; resolves with whether it was. @throws {GridError} as ApiClient and `consider` */
   async takeFromServer(server: Address, signal?: AbortSignal): Promise<boolean> {
     const { api, clock, directory } = this.#parts
-    const bytes = await api.bytes(server, { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) })
-    const newer = await this.consider(bytes, formatAddress(server))
+    const request = { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX, ...(signal && { signal }) }
+    const bytes = await api.bytesUnlessSame(server, request, this.entityTag)
+    const newer = bytes !== null && (await this.consider(bytes, formatAddress(server)))
     // A mirror has what it was given last; who signs knows.
     if (directory.issuers().some((issuer) => formatAddress(issuer) === formatAddress(server))) this.#confirmedAtMs = clock.nowMs()
     return newer

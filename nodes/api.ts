@@ -251,7 +251,10 @@ function addRoutes(api: FastifyInstance, parts: ApiParts): void {
     async (request, reply) => {
       const { site } = callerOf(request, [...ALL_MEMBERS, "invite"], "all sites")
       const inForce = site === member.home.site || member.federation.catalogs.bytes(site) !== null
-      return reply.type(CATALOG_TYPE).send(inForce ? member.catalogs.bytes : await packCatalog(siteScope(member.catalogs.catalog.files)))
+      if (!inForce) return reply.type(CATALOG_TYPE).send(await packCatalog(siteScope(member.catalogs.catalog.files)))
+      const { entityTag, bytes } = member.catalogs
+      reply.header("etag", entityTag)
+      return request.headers["if-none-match"] === entityTag ? reply.status(304).send() : reply.type(CATALOG_TYPE).send(bytes)
     },
   )
 

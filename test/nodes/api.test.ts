@@ -5,7 +5,7 @@ import { connect } from "node:net"
 import { after, before, test } from "node:test"
 import { connect as connectTls } from "node:tls"
 import { address, type Address } from "../../core/address.ts"
-import { type Health, readServerStatus, routes } from "../../core/wire.ts"
+import { CATALOG_BYTES_MAX, type Health, readServerStatus, routes } from "../../core/wire.ts"
 import { silentLog } from "../../member/log.ts"
 import { Member } from "../../member/member.ts"
 import { systemClock } from "../../core/clock.ts"
@@ -97,4 +97,18 @@ test("plain HTTP is hung up on without an answer", async () => {
   plain.on("error", () => {})
   await once(plain, "close")
   assert.ok(!received.includes("HTTP"), received)
+})
+
+test("who has the catalog already is told so in place of being sent it, and takes a newer one whole", async () => {
+  const request = { path: routes.catalog, maxBytes: CATALOG_BYTES_MAX }
+  const { catalogs } = site.server.member
+  assert.equal(await member.api.bytesUnlessSame(server, request, catalogs.entityTag), null)
+  const other = await member.api.bytesUnlessSame(server, request, `"${"0".repeat(64)}"`)
+  assert.ok(other?.equals(catalogs.bytes))
+  const tagBefore = catalogs.entityTag
+  await site.publish("tagged:1")
+  assert.notEqual(catalogs.entityTag, tagBefore)
+  assert.equal(await member.catalogs.takeFromServer(server), true)
+  assert.equal(member.catalogs.entityTag, catalogs.entityTag)
+  assert.equal(await member.catalogs.takeFromServer(server), false)
 })
