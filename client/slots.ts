@@ -12,6 +12,7 @@ import { clearTree, inspectTarget } from "#image/target.ts"
 import { decodeIndex } from "#image/tree-index.ts"
 import type { LocalPolicy } from "#image/update-plan.ts"
 import { requireRoom } from "./change-tree.ts"
+import { reportingProgress } from "./progress-reporter.ts"
 import { deployAndReport } from "./report.ts"
 import type { DeployOptions } from "./deploy.ts"
 import { readDeployment, saveDeployment, type DeploymentRecord } from "./deployment-record.ts"
@@ -56,7 +57,8 @@ export async function deployToSlots(parts: UpdateParts, options: SlotOptions): P
         )
   if (base === null || nameOf(base, member.home.site) !== options.query.name)
     return deployAndReport(parts, { ...options, target, afterGood: () => switchTo(top, next) })
-  return makeFrom(parts, { top, slot: next, base }, options)
+  const from = { top, slot: next, base }
+  return reportingProgress({ member, host: options.host, emit }, (watched) => makeFrom({ ...parts, emit: watched }, from, options))
 }
 
 /** The other slot's tree, of what the one in use has and what it lacks. */
