@@ -5,21 +5,28 @@ import { Home } from "#member/home.ts"
 import { Member } from "#member/member.ts"
 import { outdatedOf, renewalDue } from "#member/renewal.ts"
 import type { CommandContext } from "./command.ts"
+import type { LimitOptions } from "./limit-options.ts"
 import { tellFreshness } from "./tell-freshness.ts"
+import { byteRate } from "./values.ts"
 
 const REFRESH_TIMEOUT_MS = 15_000
 /** For a machine that is down, and for the DHT, which asks some that are, nobody waits longer once a server has answered. */
 const REFRESH_GRACE_MS = 300
 
-/** @throws {GridError} ROLE_WRONG, HOME_IN_USE, CERTIFICATE_EXPIRED */
-export async function withClientMember<Result>(context: CommandContext, use: (member: Member) => Promise<Result>): Promise<Result> {
+/** @throws {GridError} ROLE_WRONG, HOME_IN_USE, CERTIFICATE_EXPIRED, USAGE */
+export async function withClientMember<Result>(
+  context: CommandContext,
+  use: (member: Member) => Promise<Result>,
+  { uploadLimit }: LimitOptions = {},
+): Promise<Result> {
+  const uploadBytesPerSecondLimit = byteRate("--upload-limit", uploadLimit)
   const { output, signal } = context
   const home = await Home.open(context.home())
   if (home.role !== "client")
     throw new GridError("ROLE_WRONG", `${home.directory} is a server's home; join with an invite of role client and use that home`)
   using _ = home.lock()
   const log = { info: () => {}, warn: (_fields: object, message: string) => output.warn(message) }
-  const member = await Member.start({ home, clock: systemClock, log })
+  const member = await Member.start({ home, clock: systemClock, log }, { uploadBytesPerSecondLimit })
   try {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(REFRESH_TIMEOUT_MS)])
     const { answers, failures } = await member.catalogs.refresh(limited, { graceMs: REFRESH_GRACE_MS })

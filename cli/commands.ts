@@ -1,4 +1,5 @@
 /** Every command of the program, as it is declared to people and to the parser. */
+import { limitOptions } from "./limit-options.ts"
 import { hostOptions } from "./host-options.ts"
 import { keyOptions } from "./keys.ts"
 import { outOption } from "./tell-change.ts"
@@ -676,6 +677,7 @@ export const commands: readonly CommandSpec[] = [
         description: "leave when nobody was in need for so long; else 3s, and 60s to 10m for the last of several clients",
       },
       ...hostOptions,
+      ...limitOptions,
     ],
     examples: [
       "imagegrid deploy debian --home /var/lib/imagegrid --target /mnt",
@@ -704,6 +706,7 @@ export const commands: readonly CommandSpec[] = [
       { flags: "--stage <DIR>", description: "keep the sealed bytes here; else in /dev/shm, /tmp or beside the target" },
       { flags: "--seed-until <WHEN>", description: "useful, done or forever", default: "useful" },
       ...hostOptions,
+      ...limitOptions,
     ],
     examples: [
       "imagegrid update --home /var/lib/imagegrid --target / --local keep --exclude /var/log /etc/machine-id",
@@ -747,8 +750,8 @@ export const commands: readonly CommandSpec[] = [
     group: DEPLOY,
     summary: "goes on seeding what this client holds",
     arguments: [],
-    options: [],
-    examples: ["imagegrid seed --home /var/lib/imagegrid"],
+    options: [...limitOptions],
+    examples: ["imagegrid seed --home /var/lib/imagegrid", "imagegrid seed --home DIR --upload-limit 5MB"],
     exitNotes: "SIGINT and SIGTERM stop it in good order, with exit code 130.",
     home: "needed",
     load: () => import("./commands/seed.ts"),

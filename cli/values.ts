@@ -55,6 +55,13 @@ export function byteCount(option: string, text: string): number {
   return Number(match[1]) * unit
 }
 
+/** Bytes a second; null where nothing was said. @throws {GridError} USAGE */
+export function byteRate(option: string, text: string | undefined): number | null {
+  const bytesPerSecond = text === undefined ? null : byteCount(option, text)
+  if (bytesPerSecond === 0) throw new GridError("USAGE", `${option} is at least one byte a second; leave it out for none`)
+  return bytesPerSecond
+}
+
 /** Reads a date such as `2026-11-23`, a time of it such as `2026-11-23T10:00Z`, or how long ago: `24h`, `7d`. @throws {GridError} USAGE */
 export function momentMs(option: string, text: string, nowMs: number): number {
   if (/^\d{1,9}[smhd]$/.test(text)) return nowMs - durationMs(option, text, nowMs)

@@ -7,8 +7,10 @@ import type { UpdateEvent } from "#client/update-events.ts"
 import { GridError } from "#core/errors.ts"
 import type { Sharing } from "#image/shared-tree.ts"
 import type { LocalPolicy } from "#image/update-plan.ts"
+import type { Member } from "#member/member.ts"
 import { imageQuery } from "#core/identifiers.ts"
 import { withClientMember } from "../client-member.ts"
+import type { LimitOptions } from "../limit-options.ts"
 import type { CommandContext } from "../command.ts"
 import { collectBuffersEach, countBuffersWithTheHeap } from "../memory.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
@@ -17,6 +19,7 @@ import { durationMs, seedUntilOf } from "../values.ts"
 import { localPolicy, updateSentence } from "./update.ts"
 
 type Options = HostOptions &
+  LimitOptions &
   SlotWords & {
     readonly target?: string
     readonly stage?: string
@@ -56,13 +59,14 @@ export default async function run(context: CommandContext, [image]: readonly str
         ? defaultUsefulness
         : usefulnessOver(durationMs("--useful-over", options.usefulOver, USEFUL_OVER_MS_MAX)),
   }
-  await withClientMember(context, async (member) => {
+  const deploy = async (member: Member) => {
     const { target, slots } = options
     using _ = windowed ? collectBuffersEach(BUFFER_BYTES_WITHOUT_STAGE) : null
     if (target !== undefined) await deployAndReport({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, target })
     else if (slots !== undefined)
       await deployToSlots({ member, signal: context.signal, emit: narrator(context) }, { ...deployment, slots, sharing, local })
-  })
+  }
+  await withClientMember(context, deploy, options)
 }
 
 type SlotWords = { readonly slots?: string; readonly share?: string; readonly local?: string }

@@ -1,12 +1,14 @@
 /** `imagegrid seed`: goes on seeding what this client holds, until it is told to stop. */
 import { seedHeld } from "#client/seed.ts"
+import type { Member } from "#member/member.ts"
 import { withClientMember } from "../client-member.ts"
+import type { LimitOptions } from "../limit-options.ts"
 import type { CommandContext } from "../command.ts"
 import { formatBytes } from "../progress.ts"
 
-export default async function run(context: CommandContext): Promise<void> {
+export default async function run(context: CommandContext, _arguments: readonly string[], limits: LimitOptions): Promise<void> {
   const { output, signal } = context
-  await withClientMember(context, async (member) => {
+  const seed = async (member: Member) => {
     const progress = output.progress("seeding")
     const left = await seedHeld({
       member,
@@ -21,5 +23,6 @@ export default async function run(context: CommandContext): Promise<void> {
     progress.end()
     output.event("left", { atMs: member.clock.nowMs(), ...left })
     output.say(`Left the swarm (${left.why}); uploaded ${formatBytes(left.uploadedBytes)}`)
-  })
+  }
+  await withClientMember(context, seed, limits)
 }

@@ -5,7 +5,6 @@ import { systemClock } from "#core/clock.ts"
 import { address, formatAddress } from "#core/address.ts"
 import type { Health } from "#core/wire.ts"
 import { Home } from "#member/home.ts"
-import { GridError } from "#core/errors.ts"
 import { ready } from "#nodes/health.ts"
 import { listenForOperators, type Watched } from "#nodes/operator-listener.ts"
 import { PlaneDocuments } from "#nodes/plane-documents.ts"
@@ -13,7 +12,7 @@ import { ImageServer, type ServerParts } from "#nodes/server.ts"
 import type { CommandContext } from "../command.ts"
 import { gridAddress } from "../addresses.ts"
 import { tellServiceManager } from "../service-manager.ts"
-import { byteCount } from "../values.ts"
+import { byteCount, byteRate } from "../values.ts"
 
 /** Keeps V8's young generation small: with many peers a server takes half the memory, and no more CPU (docs/performance.md). */
 const SMALL_HEAP = "--optimize-for-size"
@@ -32,8 +31,8 @@ export default async function run(
   { uploadLimit, wanRate, quota, grid, operators }: Options,
 ): Promise<void> {
   setFlagsFromString(SMALL_HEAP)
-  const uploadBytesPerSecondLimit = rate("--upload-limit", uploadLimit)
-  const wanBytesPerSecondLimit = rate("--wan-rate", wanRate)
+  const uploadBytesPerSecondLimit = byteRate("--upload-limit", uploadLimit)
+  const wanBytesPerSecondLimit = byteRate("--wan-rate", wanRate)
   const quotaBytes = quota === undefined ? null : byteCount("--quota", quota)
   const logger = pino({ name: "imagegrid" }, pino.destination({ dest: 2, sync: false }))
   const opened = await Home.open(home())
@@ -78,9 +77,3 @@ const starting = async (): Promise<Health> => ({
   ok: true,
   checks: [{ name: "started", ok: true, detail: "the process lives, and is starting" }],
 })
-
-function rate(option: string, text: string | undefined): number | null {
-  const bytesPerSecond = text === undefined ? null : byteCount(option, text)
-  if (bytesPerSecond === 0) throw new GridError("USAGE", `${option} is at least one byte a second; leave it out for none`)
-  return bytesPerSecond
-}

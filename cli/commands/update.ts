@@ -5,15 +5,19 @@ import { updateTarget } from "#client/update.ts"
 import { defaultUsefulness } from "#client/usefulness.ts"
 import { GridError } from "#core/errors.ts"
 import { imageQuery } from "#core/identifiers.ts"
+import type { Member } from "#member/member.ts"
 import type { LocalPolicy } from "#image/update-plan.ts"
 import { withClientMember } from "../client-member.ts"
+import type { LimitOptions } from "../limit-options.ts"
 import type { CommandContext } from "../command.ts"
 import { ownHostName, scriptSentence, scriptsAndHost, type HostOptions } from "../host-options.ts"
 import { formatBytes } from "../progress.ts"
 import { seedUntilOf } from "../values.ts"
 
 export type LocalOptions = { readonly target?: string; readonly local?: string; readonly dryRun?: boolean }
-type Options = LocalOptions & HostOptions & { readonly stage?: string; readonly exclude?: readonly string[]; readonly seedUntil?: string }
+type Options = LocalOptions &
+  HostOptions &
+  LimitOptions & { readonly stage?: string; readonly exclude?: readonly string[]; readonly seedUntil?: string }
 
 export default async function run(context: CommandContext, [image]: readonly string[], options: Options): Promise<void> {
   const { target, local, dryRun } = localOptions(options)
@@ -24,7 +28,7 @@ export default async function run(context: CommandContext, [image]: readonly str
       "an update keeps what it downloads in a stage until it is made; --stage none goes with deploy (a directory of this name is ./none)",
     )
   const seedUntil = seedUntilOf(options.seedUntil ?? "useful")
-  await withClientMember(context, async (member) => {
+  const updateWith = async (member: Member) => {
     const { host, scripts } = scriptsAndHost(options)
     const update = (emit: (event: UpdateEvent) => void) =>
       updateTarget(
@@ -45,7 +49,8 @@ export default async function run(context: CommandContext, [image]: readonly str
     const emit = tellUpdate(context, dryRun)
     // What changes nothing is nothing to watch.
     await (dryRun ? update(emit) : reportingProgress({ member, host: host ?? ownHostName(), emit }, update))
-  })
+  }
+  await withClientMember(context, updateWith, options)
 }
 
 /** @throws {GridError} USAGE */
