@@ -115,7 +115,8 @@ export async function indexOfHeldLayer(home: Home, manifest: Manifest, identity:
   const torrent = await layers.torrent(layer.infohash)
   if (torrent === null || !(await layers.isWhole(layer.infohash))) return null
   const pieces = await layers.pieces(torrent)
-  return openIndex({ torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }, layer, identity, signal)
+  // The store stays open until all is read.
+  return await openIndex({ torrent, pieces, whenHeld: async () => {}, moveWindow: () => {} }, layer, identity, signal)
 }
 
 /** From what this home keeps. */

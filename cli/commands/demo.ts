@@ -14,7 +14,7 @@ import { wholeNumber } from "../values.ts"
 
 type Options = { readonly image?: string; readonly servers?: string; readonly clients?: string }
 
-const IMAGE = "demo/node:1"
+const IMAGE = "node:1"
 /** The publishing server is killed when this share of all downloads is done. */
 const KILL_AT_SHARE = 0.3
 /** On loopback nothing is scarce but CPU; real servers have an uplink, and clients that share it. */
